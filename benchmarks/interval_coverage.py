@@ -1,13 +1,14 @@
 """Whether intervals and tests keep their word: simulated cohorts, two equal backbones, the truth in closed form.
 
-    python benchmarks/interval_coverage.py [--cohorts 500] [--protocols official,holdout] [--groups 15,30,80,200]
+    python benchmarks/interval_coverage.py [--cohorts 500] [--protocols official,holdout,kfold] [--groups 15,30,80,200]
         [--images 1,4] [--intervals wilson,percentile] [--alike 0] [--seeds 10]
 
 A row per metric, level, number of groups (patients) in the test and images of each: the share of 95 % intervals that
 cover what the fitted models score on all patients there could be, of the interval of the difference likewise and its
 mean width, and how often the test at 0.05 calls the two equal backbones different. Images of a patient share half of
 their variance. Ten seeds; models are linear discriminants of eight features. Under `official` 100 further patients are
-learnt from, of whom a seed draws 90 %; under `holdout` a seed tests 20 % of the patients and learns from the others.
+learnt from, of whom a seed draws 90 %; under `holdout` a seed tests 20 % of the patients and learns from the others;
+under `kfold` it deals five folds.
 `--alike` is the share of the noise that both backbones have in common. The error of a share p is the root of
 p (1 - p) / (2 cohorts), 0.007 at the default.
 """
@@ -32,7 +33,7 @@ from medprobe.evaluate.statistics.summary import MetricSamples
 from scipy import special
 from scipy.stats import norm
 
-FEATURES, SHARED, LEARNT_FROM, TESTED = 8, 0.5, 100, 0.2
+FEATURES, SHARED, LEARNT_FROM, TESTED, FOLDS = 8, 0.5, 100, 0.2, 5
 METRICS = {
     "roc_auc": ("binary", (0.4,)),
     "accuracy": ("binary", (0.4,)),
@@ -143,13 +144,19 @@ def draws(rng: np.random.Generator, cell: Cell, y: np.ndarray) -> Iterator[tuple
     for _ in range(cell.seeds):
         if cell.protocol == "official":
             yield rng.permutation(LEARNT_FROM)[: int(0.9 * LEARNT_FROM)], np.arange(LEARNT_FROM, len(y))
+            continue
+        parts = [rng.permutation(np.flatnonzero(y[:, 0] == value)) for value in (False, True)]
+        if cell.protocol == "kfold":
+            tests = [np.concatenate([part[fold::FOLDS] for part in parts]) for fold in range(FOLDS)]
+            yield from ((np.setdiff1d(np.arange(len(y)), test), np.sort(test)) for test in tests)
         else:
-            parts = [rng.permutation(np.flatnonzero(y[:, 0] == value)) for value in (False, True)]
             test = np.sort(np.concatenate([part[: max(1, round(TESTED * len(part)))] for part in parts]))
             yield np.setdiff1d(np.arange(len(y)), test), test
 
 
-def predictions(cell: Cell, y: np.ndarray, X: np.ndarray, models: list[Model], test: np.ndarray) -> ResamplePredictions:
+def predictions(
+    cell: Cell, y: np.ndarray, X: np.ndarray, models: list[Model], test: np.ndarray, fold: int
+) -> ResamplePredictions:
     columns = range(y.shape[1])
     chance = special.expit(np.stack([X[test][:, :, c] @ models[c][0] + models[c][1] for c in columns], axis=-1))
     chance, truths = chance.reshape(-1, len(columns)), np.repeat(y[test], cell.images, axis=0).astype(int)
@@ -157,7 +164,7 @@ def predictions(cell: Cell, y: np.ndarray, X: np.ndarray, models: list[Model], t
         chance, truths = np.c_[1 - chance, chance], truths[:, 0]
     unit = (test[:, None] * cell.images + np.arange(cell.images)).ravel()
     scored = LabeledPredictions(truths, chance, cell.task, [str(c) for c in range(chance.shape[1])])
-    return ResamplePredictions(0, unit, unit // cell.images, scored)
+    return ResamplePredictions(0, unit, unit // cell.images, scored, fold)
 
 
 def simulated(cell: Cell, cohorts: int, kinds: list[str]) -> dict[str, float]:
@@ -174,7 +181,9 @@ def simulated(cell: Cell, cohorts: int, kinds: list[str]) -> dict[str, float]:
             own = noise(rng, y, cell.images)
             X = with_signal(np.sqrt(cell.alike) * same + np.sqrt(1 - cell.alike) * own, y, signal)
             models = [models_of(X[train], y[train]) for train, _ in resamples]
-            systems.append([predictions(cell, y, X, m, test) for m, (_, test) in zip(models, resamples, strict=True)])
+            tested = enumerate(zip(models, (test for _, test in resamples), strict=True))
+            folds = FOLDS if cell.protocol == "kfold" else 1
+            systems.append([predictions(cell, y, X, m, test, n % folds) for n, (m, test) in tested])
             truths.append(np.mean([truth(cell, m, signal) for m in models]))
         groups = GroupDraws(systems[0])
         a, b = (MetricSamples(SystemKey(*6 * ("",)), metric, system, groups) for system in systems)

@@ -175,7 +175,8 @@ class EmbeddingCache:
     ) -> np.ndarray:
         """The row of each sample: (len(sample_ids),) int64. Ids may repeat; `manifest` is where they are from.
 
-        With `parts`, as `Manifest.parts` gives them, the part of the file that was embedded must be that of the sample.
+        With `parts`, as `Manifest.parts` gives them, the part of the file that was embedded must be that of the sample;
+        samples that take a whole file are not compared.
 
         Raises:
             CacheError: some samples are not in the cache, or another part of their file is (how many, which, and what
@@ -192,7 +193,7 @@ class EmbeddingCache:
                 raise CacheError(
                     f"{self.path.name}: {len(others):,} of {len(wanted):,} samples were embedded from another part of"
                     f" their file, e.g. {one_of(map(repr, others), most=3)}: their frame, window, or array in the path"
-                    f" has changed since. Run `{self._command(manifest)}`."
+                    f" has changed since, or an earlier version embedded them. Run `{self._command(manifest)}`."
                 )
         return rows
 

@@ -155,7 +155,7 @@ def _reading() -> h5p.PropFAID:
     how.set_fclose_degree(h5f.CLOSE_STRONG)
     elements, slots, _, preemption = how.get_cache()
     how.set_cache(elements, slots, _CACHE_BYTES, preemption)
-    how.set_file_locking(False, True)
+    how.set_file_locking(False, False)
     return how
 
 

@@ -245,8 +245,12 @@ def _only_cache(path: Path) -> Path:
         return path
     published, _ = files_in(store)
     if len(published) != 1:
-        names = one_of(map(str, published)) or "none that is finished"
-        raise CacheError(f"{path}: holds {counted(len(published), 'cache')}; name one of them: {names}.")
+        if not published:
+            raise CacheError(f"{path}: holds no finished cache.")
+        raise CacheError(
+            f"{path}: holds {len(published):,} caches; name one of them: {one_of(map(str, published))}. `medprobe cache"
+            f" ls {path}` lists them."
+        )
     return published[0]
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,9 +95,11 @@ class EmbeddingMap:
         title = self.name if color == _ALL else f"{self.name} by {color}"
         xy, drawn = self.points[["map_x", "map_y"]].to_numpy(), layers(self.points[color].to_numpy())
         draw = partial(map_figure, xy, self.axes, drawn)
-        stems = [re.sub(r"[^\w-]+", "-", one) or "color" for one in self.colours[: self.colours.index(color) + 1]]
-        number = f"-{stems.count(stems[-1])}" if stems[-1] in stems[:-1] else ""
-        return ReportFigure(stems[-1] + number, title, caption, f"Units: {shown}.", draw)
+        names: list[str] = []
+        for one in self.colours[: self.colours.index(color) + 1]:
+            stem = re.sub(r"[^\w-]+", "-", one) or "color"
+            names.append(next(name for n in count(1) if (name := stem if n == 1 else f"{stem}-{n}") not in names))
+        return ReportFigure(names[-1], title, caption, f"Units: {shown}.", draw)
 
     def _page(self, figures: Mapping[str, ReportFigure]) -> bytes:
         titles = self._titles()

@@ -177,8 +177,8 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
             `@random` for untrained ones; or `python:MODULE:FUNCTION`, `onnx:FILE`, `pt2:FILE` for a network of your
             own.
         weights: a file or folder of weights, instead of `@FILE`.
-        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`, instead of
-            a `#PREFIX` of the name, which comes first.
+        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`; a `#PREFIX`
+            of the name takes precedence.
 
     Raises:
         BackboneError: there is no such entry or source; near names are given.

@@ -141,6 +141,8 @@ def _make_key(file: Path) -> None:
         try:
             # A link, because a rename would take the place of a key with which another process hashes already.
             os.link(temporary, file)
+        except FileExistsError:
+            pass  # whatever it is, if only a link to a key on a drive that is not there, it is not replaced
         except OSError:
             # exFAT and some network drives know no links; what else may be wrong a rename meets too.
             if not file.exists():

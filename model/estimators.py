@@ -18,7 +18,7 @@ _Predict = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class FittedProbe:
-    """What a probe has learnt, and its predictions; only those of `gbm` need scikit-learn."""
+    """What a probe has learnt, and its predictions; those of `gbm` and of Euclidean `knn` need scikit-learn."""
 
     family: str
     """`logreg`, `knn`, `gbm` or `centroid`."""
@@ -45,7 +45,7 @@ class FittedProbe:
         return cls(family, {**learnt, **facts}, arrays, texts)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities (n, C) float64 for features (n, D), which are computed with as float32 if they are, or float64.
+        """Probabilities (n, C) float64 for features (n, D), n > 0; computed in float32 if these are, else in float64.
 
         Raises:
             ProbeError: D is another than that of the training features, or a value is not finite or too large.
@@ -56,7 +56,7 @@ class FittedProbe:
                 " embeddings of another backbone, pooling or number of modalities."
             )
         X = X.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
-        if not (np.abs(X) <= LARGEST).all():
+        if not (X.min() >= -LARGEST and X.max() <= LARGEST):  # false for NaN
             raise ProbeError(f"features hold NaN, infinite values or values beyond {LARGEST:g}, which mean nothing.")
         return np.asarray(self._predict(X), np.float64)
 
@@ -80,7 +80,11 @@ def _logreg_predictor(probe: FittedProbe) -> _Predict:
     constant = {int(label): int(value) for label, value in probe.facts["constant"].items()}
     own = {name: probe.arrays[name] for name in ("center", "scale")}
     own |= {name: probe.arrays[name][None] for name in ("weights", "intercepts")}
-    return lambda X: linear_proba(X, **own, constant=constant, multilabel=probe.facts["multilabel"])[0]
+    return partial(_only_proba, **own, constant=constant, multilabel=probe.facts["multilabel"])
+
+
+def _only_proba(X: np.ndarray, **learnt: Any) -> np.ndarray:
+    return linear_proba(X, **learnt)[0]
 
 
 def _knn_predictor(probe: FittedProbe) -> _Predict:

@@ -78,6 +78,7 @@ class Model:
 
     facts: ModelFacts
     probe: FittedProbe
+    """Predicts from embeddings."""
     neighbours: TrainingNeighbours
     backbone_name: str | None = None
     """Its name with the place of local weights; a model holds no folders."""

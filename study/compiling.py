@@ -171,13 +171,14 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, there: E
     settings = [*_drawing(plan, protocol, design), "--recipe", given.recipe, *recipe_options(given.settings)]
     settings += ["--search", given.search] if given.search else []
     settings += ["--augment"] * given.augment + ["--keep-weights"] * given.keep_weights
+    keys = [data.manifest.key, fingerprint(training.recipe.facts())]  # what a recipe stands for may change, too
     for network in training.networks:
         images = images_of(plan.study, source, network)
         forward = estimates.forward_seconds(network.entry, images.image_size)
         options = [*image_options(images), *settings]
         for mode, mode_key in training.modes:
             seconds = _fits(plan, protocol, design) * estimates.finetune_seconds(
-                mode, forward, source.rows, training.epochs, training.candidates
+                mode, forward, source.rows, training.recipe.epochs, training.candidates
             )
             each = estimates.finetuning(plan.study, seconds, source.rows, 1, source.classes).minutes
             command = ["finetune", data.manifest.path, "-b", network.named(most=1), "-m", mode, *options]
@@ -186,7 +187,7 @@ def _finetune(plan: Plan, data: Data, protocol: str, training: Trained, there: E
 
             def part_of(first: int, end: int, stem: str = stem, words: tuple[str, ...] = (*options, *key)) -> File:
                 place = f"parts/{source.label}/{protocol}/{stem}--{first}-{end}"
-                return output(place, "finetune", [*words, "--seeds", f"{first}:{end}"], [data.manifest.key])
+                return output(place, "finetune", [*words, "--seeds", f"{first}:{end}"], keys)
 
             wanted = blocks(given.seeds, _block_size(plan, each))
             for (first, end), part in _kept(plan, wanted, stem, there, part_of):

@@ -58,7 +58,7 @@ class Trained:
     networks: list[Network]
     modes: list[tuple[str, str]]
     """Each as the command takes it, and a key of it and of the versions of its libraries."""
-    epochs: int
+    recipe: Recipe
     candidates: int
     """Recipes of the search; 1 without."""
 
@@ -145,7 +145,7 @@ def read_training(one: FineTuning, networks: list[Network], modes: list[tuple[st
         raise StudyError(f"{error.name} is not installed: {install_command('finetune')}.") from error
     if len({Mode.parse(text) for text, _ in modes}) < len(modes):
         raise StudyError(f"two of {one_of(one.modes, most=20)} are the same mode; leave one out.")
-    return Trained(one, networks, modes, recipe.epochs, count)
+    return Trained(one, networks, modes, recipe, count)
 
 
 def read_mode(text: str, place: Path, out: Path) -> tuple[str, str]:

@@ -35,7 +35,7 @@ def read_csv(path: Path) -> Contents:
         except pa.ArrowInvalid:
             _refuse_text(path, wanted)
             raise
-    return _contents(table, columns, named, path, [name for name in header if name not in wanted])
+    return _contents(table, columns, named, path, [name for name in header if name not in types or name == named])
 
 
 def read_parquet(path: Path) -> Contents:
@@ -50,7 +50,8 @@ def read_parquet(path: Path) -> Contents:
         named, single = name_of_rows(schema.names), [name for group in columns.values() for name in group]
         table = pq.read_table(path, columns=[*([named] if named else []), *lists, *single])
         matrices = {name: _matrix(table.column(name), name) for name in lists}
-    others = [name for name in schema.names if name not in lists and name not in single]
+    vectors = {*lists, *single}
+    others = [name for name in schema.names if name not in vectors]
     return _contents(table, columns, named, path, others, matrices)
 
 

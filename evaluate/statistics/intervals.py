@@ -16,7 +16,8 @@ FEWEST_GROUPS = 10
 LEARNT = 0.2
 """What the jackknife lacks in the covariances of resamples that learn from each other's tests, as a share of them.
 
-From 0, where models do not depend on single groups, to 1, where they learn nothing else; measured (docs/statistics.md).
+From 0, where models do not depend on single groups, to 1, where they learn nothing else; chosen so that simulated
+intervals cover (docs/statistics.md).
 """
 
 
@@ -48,7 +49,8 @@ class Estimate:
     range: tuple[float, float] = (0, 1)
     """Of the metric."""
     effects: Callable[[], np.ndarray] | None = None
-    """Gives (J, B), how much of each change of the mean each resample makes; None where all test the same groups."""
+    """Gives (J, B), how much of each change of the mean each resample makes, and (0, B) for folds; None where all
+    resamples test the same groups."""
 
 
 def interval_of(kind: str, estimate: Estimate, confidence: float) -> Bounds:
@@ -63,9 +65,9 @@ def interval_of(kind: str, estimate: Estimate, confidence: float) -> Bounds:
 def interval_of_difference(kind: str, a: Estimate, b: Estimate, confidence: float) -> Bounds:
     """The interval of a - b, paired by the groups that both are tested on.
 
-    Where `kind` is `wilson`, the jackknife of the difference, and, where few groups distinguish the two, what follows
-    from the intervals of both (Zou and Donner 2008, doi 10.1002/sim.3095), which keep their width where a score
-    is at the end of its range; else from the draws of the difference.
+    Where `kind` is `wilson`, from the variance of the difference, as in `wilson`, and, where few groups distinguish the
+    two, from the intervals of both (Zou and Donner 2008, doi 10.1002/sim.3095), which keep their width where a score is
+    at the end of its range; else from the draws of the difference.
     """
     if kind != "wilson":
         difference = Estimate(
@@ -106,10 +108,11 @@ def _quantile(effective_groups: float, confidence: float) -> float:
 def wilson(estimate: Estimate, confidence: float) -> Bounds:
     """Wilson's score interval (1927, doi 10.1080/01621459.1927.10502953) for as many units as the groups are worth.
 
-    The variance is the jackknife's over groups, and the effective number of units is the one that gives a share of
-    this size that variance (as in Korn and Graubard 1998). Where few of those are wrong, the variance is a guess, and
-    the number is drawn towards that of the groups. Quantiles are of t with one less than the effective number of
-    groups as degrees of freedom. A metric without an upper end gets an interval on its logarithm.
+    The variance is the jackknife's over groups, with a part that it cannot see (`_variance`), and the effective number
+    of units is the one that gives a share of this size that variance (as in Korn and Graubard 1998). Where few of those
+    are wrong, the variance is a guess, and the number is drawn towards that of the groups. Quantiles are of t with one
+    less than the effective number of groups as degrees of freedom. A metric without an upper end gets an interval on
+    its logarithm.
     """
     left_out = estimate.left_out()
     if not np.isfinite(left_out).all():
@@ -140,7 +143,8 @@ def _variance(left_out: np.ndarray, effects: np.ndarray | None) -> float:
 
     The error of a resample has effects of pairs, of a group that it tests and one that it learnt from (Efron and Stein
     1981). They tie resamples together in which the two groups have changed places (Bates et al. 2024, arXiv
-    2104.00673), which is a share of the covariances of resamples, whatever their number.
+    2104.00673), which under holdout is a share of the covariances of resamples, whatever their number. Folds of one
+    repeat have no covariance by the groups that they test, and all pairs that change places: of their whole variance.
     """
     variance = jackknife_variance(left_out)
     if effects is None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...base import ProbeError
 from ..metrics.functions import mean_of_defined
-from ..metrics.registry import Metric, find_metric, metrics_for
+from ..metrics.registry import METRICS, Metric, find_metric, metrics_for
 from ..resampling.train_size import FULL_TRAIN
 from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
@@ -136,12 +136,17 @@ class MetricSamples:
             drawn=lambda: mean_of_defined(self.drawn[chosen]),
             groups=len(tested),
             effective_groups=float(tested.sum() ** 2 / (tested**2).sum()),
-            predictions_per_group=sum(p.scored.y.size for p in predicted) / int(tested.sum()),
+            predictions_per_group=sum(map(self._predictions_of, predicted)) / int(tested.sum()),
             range=self.metric.range_for(predicted[0].scored.task),
             effects=(lambda: self._effects(chosen)) if tested.min() < len(predicted) else None,
         )
 
+    def _predictions_of(self, p: ResamplePredictions) -> int:
+        return len(p.unit) if self.metric is METRICS["subset_accuracy"] else p.scored.y.size
+
     def _effects(self, chosen: np.ndarray) -> np.ndarray:
+        if any(p.fold for p in self.predicted):  # within one repeat of folds, pairs of groups change places, too
+            return np.zeros((0, self.left_out.shape[1]))
         return np.where(chosen[:, None], np.nan_to_num(self.left_out - self.values[:, None]), 0) / chosen.sum()
 
     @property

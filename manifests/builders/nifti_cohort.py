@@ -212,7 +212,7 @@ def unlabelled_cohort(src: Path) -> Cohort:
         above = {folder for home in homes for folder in home.parent.parents}
         of_patient = {home: home.parent if repeated and home.parent not in above else home for home in homes}
         folders = {folder.name: folder for folder in of_patient.values()}
-        if src in folders.values() or len(folders) < len({*of_patient.values()}):
+        if len(folders) < len({*of_patient.values()}):
             raise ManifestError(f"{src}: several folders of patients have the same name; give each patient one folder.")
         files = [(home.name, file, _rest(file, home.name)) for file in volumes for home in [of_patient[file.parent]]]
     patients = pd.DataFrame({"row": range(len(folders)), "label": "", "folder": [*folders.values()]}, [*folders])

@@ -41,7 +41,7 @@ def read_labels(
     words = whole_numbers(table[labels.column])
     values = labels.values or {name: name for name in spec.classes}
     skipped = words.isin(labels.skipped)
-    remedy = "in a TOML file of your own give it a class in `values` of [labels], or put it into `skipped`"
+    remedy = "if the TOML file is your own, give it a class in `values` of [labels], or put it into `skipped`"
     table.blame_unknown(words.mask(skipped, ""), labels.column, values, remedy)
     reasons = _reasons(word if skip else None for word, skip in zip(as_words(words), skipped, strict=True))
     return pd.DataFrame({"label": words.map(values), SKIPPED: reasons})
@@ -80,7 +80,7 @@ def _listed(
     if others and labels.ignore_others:
         which = f"{counted(len(others), 'label is', 'labels are')} no class: {one_of(others)}"
         notice(f'Ignored in column "{labels.column}": {which}.')
-    remedy = "In a TOML file of your own put it into `skipped` of [labels], or set `ignore_others`."
+    remedy = "If the TOML file is your own, put it into `skipped` of [labels], or set `ignore_others`."
     for distinct in () if labels.ignore_others else others:
         has = np.array([distinct in found for found in parts])[codes]
         table.blame(has, f'column "{labels.column}" holds {no_such("label", distinct, known)} {remedy}')

@@ -62,11 +62,12 @@ class Units:
         sample_unit, unit_id = codes_of(unit_ids(table))
         first = first_rows(sample_unit, len(unit_id))
         group, group_id = codes_of(group_ids(table).iloc[first])
+        part, parts = codes_of(column_of(table, "split").iloc[first]) if "split" in table else (None, None)
         return cls(
             unit_id=unit_id,
             group=group,
             group_id=group_id,
-            split=as_words(column_of(table, "split").iloc[first]).astype("<U5") if "split" in table else None,
+            split=None if parts is None else parts.astype("<U5")[part],
             y=label_codes(table, card)[first],
             sample_unit=sample_unit,
             attributes=_attributes(table, card.attributes, sample_unit, first),

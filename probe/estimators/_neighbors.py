@@ -128,7 +128,7 @@ def search(
 
 
 def _step(members: int) -> int:
-    """How many rows are compared with so many members at a time."""
+    """Number of rows that are compared with `members` at a time."""
     return max(_ROWS, _CELLS // members)
 
 

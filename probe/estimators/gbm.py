@@ -136,11 +136,11 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         learnt, labels = _Rows(X, rows), y
         y, self.classes_, self.multilabel_ = encode_labels(self, y if rows is None else y[rows])
         held_out = None
-        if isinstance(eval_set, tuple):
+        if isinstance(eval_set, np.ndarray):
+            held_out = _Rows(X, eval_set), self._encoded(labels[eval_set])
+        elif eval_set is not None:
             X, labels = checked_pair(self, *eval_set, reset=False)
             held_out = _Rows(X), self._encoded(labels)
-        elif eval_set is not None:
-            held_out = _Rows(X, eval_set), self._encoded(labels[eval_set])
         count = y.shape[1] if self.multilabel_ else 1
         self._boost(learnt, y, held_out, rounds=[self.n_estimators] * count)
         return self

@@ -56,8 +56,6 @@ def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | No
 
 def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str, Any]:
     """The values of the template."""
-    from importlib.metadata import version
-
     attributes = attribute_counts(manifest)
     tables = [attribute_table(counts, place, counted_things(manifest)) for place, counts in enumerate(attributes)]
     return {
@@ -75,7 +73,6 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
         "attributes": [table for table in tables if table],
         "files": files_table(manifest, stats) if stats.readable.any() else None,
         "sizes": _sizes_in_words(sizes(stats)),
-        "medprobe_version": version("medprobe"),
     }
 
 

@@ -11,6 +11,7 @@ from ...base import counted
 from ...base.text import NONE, listed, lower_first
 from ...evaluate import find_metric
 from ...evaluate.resampling.leaks import REASONS
+from ...evaluate.resampling.protocols import FIXED_TEST
 from ...manifests.schema.card import class_words
 from ..elements.table import Table, words
 from .data import ReportData
@@ -260,9 +261,11 @@ def statistics(data: ReportData) -> list[str]:
         f"Mean: over seeds{folds}. SD: the standard deviation over seeds: how much the score changes with another"
         " draw. It is not the standard error of the mean, because seeds share patients."
     )
+    fixed = data.run.info["protocol"] in FIXED_TEST
+    learnt = "" if fixed else " (a fifth of what seeds or folds have in common is added to its variance)"
     interval = (
         "95 % interval: Wilson's score interval for as many units as the jackknife over whole groups finds the test to"
-        " be worth, with quantiles of Student's t, so that several images of one patient are not counted as"
+        f" be worth{learnt}, with quantiles of Student's t, so that several images of one patient are not counted as"
         " independent; of a difference, the jackknife's own and, where few groups tell the two apart, what follows from"
         " the intervals of both (Zou and Donner 2008)."
     )

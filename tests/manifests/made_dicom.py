@@ -83,8 +83,8 @@ def jpeg_of_flat(*, adobe: int | None = None, jfif: bool = False) -> bytes:
     Image.fromarray(FLAT).save(file, "JPEG", quality=95, subsampling=0)
     whole = file.getvalue()
     (length,) = struct.unpack_from(">H", whole, 4)
-    said = b"" if adobe is None else b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes([0, 0, 0, 0, adobe])
-    return whole[:2] + said + (whole[2:] if jfif else whole[4 + length :])
+    message = b"" if adobe is None else b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes([0, 0, 0, 0, adobe])
+    return whole[:2] + message + (whole[2:] if jfif else whole[4 + length :])
 
 
 def lossless_jpeg(values: np.ndarray, bits: int, predictor: int = 1) -> bytes:

@@ -24,8 +24,8 @@ def refused(build: Callable[[], object], *words: str) -> str:
     """The message of the `ManifestError` that `build` raises, in which all `words` are."""
     with pytest.raises(ManifestError) as refusal:
         build()
-    for said in words:
-        assert said in str(refusal.value)
+    for word in words:
+        assert word in str(refusal.value)
     return str(refusal.value)
 
 

@@ -16,11 +16,11 @@ from published_trees import TREES, refused, write
 def test_columns_that_are_called_like_others_of_ours_are_told_apart(tmp_path: Path) -> None:
     write(tmp_path / "t.csv", ["path,file,dx", "1,a.png,x", "1,b.png,y", "2,,x"])
     (tmp_path / "a.png").write_bytes(b"x")
-    said = refused(
+    message = refused(
         lambda: build_csv(tmp_path / "t.csv", image_column="file", id_column="path", label_columns=["dx"])
     ).splitlines()
-    assert said[1].startswith('  2 rows (1, 2): the same value in column "path"')
-    assert said[2].startswith('  row 3: column "file" is blank')
+    assert message[1].startswith('  2 rows (1, 2): the same value in column "path"')
+    assert message[2].startswith('  row 3: column "file" is blank')
 
 
 def test_as_many_faults_are_counted_when_a_table_is_built_from_as_when_it_is_loaded(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
     tree = make("csv", tmp_path / "set")
     rows = ["/elsewhere/x.png,a,P8,train", "../y.png,b,P9,trian", "scans/0.png,,P0,trian", "scans/0.png,a,P0,"]
     write(tree.file, [*tree.file.read_text().splitlines(), *rows])
-    said = refused(lambda: tree.build(classes=["a", "c"]))
-    assert said.startswith(f"{tree.file}: 8 errors:")
+    message = refused(lambda: tree.build(classes=["a", "c"]))
+    assert message.startswith(f"{tree.file}: 8 errors:")
     for words in (
         '2 rows (7, 8): column "file" leaves the card\'s root; set `root` to a folder above all images',
         "(--root names it)",
@@ -58,59 +58,59 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(tmp_path: Path) -> None:
         '3 rows (1, 9, 10): the same value in column "file"',
         "holds classes that are missing in --classes: b.",
     ):
-        assert words in said
-    assert "elsewhere" not in said
+        assert words in message
+    assert "elsewhere" not in message
 
 
 def test_one_class_alone_hides_no_other_fault(tmp_path: Path) -> None:
     write(tmp_path / "t.csv", ["file,dx", "a.png,tumour", "b.png,", "c.png,"])
-    said = refused(lambda: build_csv(tmp_path / "t.csv", image_column="file", label_columns=["dx"]))
-    assert ": 4 errors:" in said
+    message = refused(lambda: build_csv(tmp_path / "t.csv", image_column="file", label_columns=["dx"]))
+    assert ": 4 errors:" in message
     for words in ("none of its 3 images", 'only one class, "tumour"', '2 rows (2, 3): column "dx" is blank'):
-        assert words in said
+        assert words in message
 
 
 def test_words_of_a_split_are_told_beside_the_other_faults_of_every_table(tmp_path: Path) -> None:
     tree = TREES["mimic-cxr"](tmp_path / "mimic")
     tree.change("validate", "hold-out", "mimic-cxr-2.0.0-split.csv")
     tree.blank(1, "study_id")
-    said = refused(tree.build)
-    assert 'mimic-cxr-2.0.0-split.csv, row 5: column "split" holds "hold-out"' in said
-    assert 'mimic-cxr-2.0.0-metadata.csv, row 1: column "study_id" is blank' in said
+    message = refused(tree.build)
+    assert 'mimic-cxr-2.0.0-split.csv, row 5: column "split" holds "hold-out"' in message
+    assert 'mimic-cxr-2.0.0-metadata.csv, row 1: column "study_id" is blank' in message
     dicom = make("dicom", tmp_path / "dicom")
     head, *rows = dicom.file.read_text().splitlines()
     write(dicom.file, [f"{head},set", f"{rows[0]},tset", *(f"{row},train" for row in rows[1:])])
     dicom.blank(2, "finding")
-    said = refused(lambda: dicom.build(split_column="set"))
-    assert 'row 1: column "set" holds "tset"' in said
-    assert 'row 2: column "finding" is blank' in said
+    message = refused(lambda: dicom.build(split_column="set"))
+    assert 'row 1: column "set" holds "tset"' in message
+    assert 'row 2: column "finding" is blank' in message
 
 
 def test_all_lists_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     tree = TREES["nih-cxr14"](tmp_path / "nih")
     for name in ("train_val_list.txt", "test_list.txt"):
         (tree.src / name).write_bytes(b"\xff\xfe\0")
-    said = refused(tree.build)
-    assert said.count("cannot be read as a list of names") == 2
+    message = refused(tree.build)
+    assert message.count("cannot be read as a list of names") == 2
 
 
 def test_wrong_labels_of_arrays_are_told_for_all_rows_and_splits(tmp_path: Path) -> None:
     images = np.zeros((4, 6, 6), np.uint8)
     labels = {"train_labels": np.array([0, -1, 1, -7]), "test_labels": np.array([0, 1, -2, 1])}
     np.savez(tmp_path / "t.npz", train_images=images, test_images=images, **labels)
-    said = refused(lambda: build_npz(tmp_path / "t.npz"))
-    assert ": 3 errors:" in said
-    assert "train_labels, 2 rows (2, 4): holds -7, -1, but a class is 0 or more" in said
-    assert "test_labels, row 3: holds -2" in said
+    message = refused(lambda: build_npz(tmp_path / "t.npz"))
+    assert ": 3 errors:" in message
+    assert "train_labels, 2 rows (2, 4): holds -7, -1, but a class is 0 or more" in message
+    assert "test_labels, row 3: holds -2" in message
 
 
 def test_shapes_that_do_not_go_together_are_told_beside_the_others(tmp_path: Path) -> None:
     images = np.zeros((2, 6, 6), np.uint8)
     labels = {"train_labels": np.array([0, 1]), "test_labels": np.array([[0, 1], [1, 0]])}
     np.savez(tmp_path / "t.npz", train_images=images.astype(float), test_images=images, **labels)
-    said = refused(lambda: build_npz(tmp_path / "t.npz"))
-    assert "train_images holds float64" in said
-    assert "labels per sample differ between the splits: train_labels 1, test_labels 2" in said
+    message = refused(lambda: build_npz(tmp_path / "t.npz"))
+    assert "train_images holds float64" in message
+    assert "labels per sample differ between the splits: train_labels 1, test_labels 2" in message
 
 
 def test_labels_without_a_column_are_one_fault_and_a_linked_file_is_found(tmp_path: Path) -> None:
@@ -196,11 +196,11 @@ def _table_of_ages(folder: Path, draw, ages: list[str]) -> Path:
 def test_many_numbers_as_labels_are_refused_unless_a_task_is_named(form: str, tmp_path: Path, draw) -> None:
     table = _table_of_ages(tmp_path, draw, [form.format(20 + age) for age in range(21)])
     options = {"image_column": "file", "label_columns": ["age"], "group_column": "who"}
-    said = refused(lambda: build_csv(table, **options))
-    assert "has 21 different numbers as labels" in said
-    assert "Is a score or a measurement meant" in said
-    assert "binary, multiclass, ordinal and multilabel" in said
-    assert "--task multiclass" in said
+    message = refused(lambda: build_csv(table, **options))
+    assert "has 21 different numbers as labels" in message
+    assert "Is a score or a measurement meant" in message
+    assert "binary, multiclass, ordinal and multilabel" in message
+    assert "--task multiclass" in message
     if "." not in form:
         assert build_csv(table, **options, task="ordinal").card.task == "ordinal"
         few = _table_of_ages(tmp_path, draw, [form.format(age % 20) for age in range(40)])
@@ -216,5 +216,5 @@ def test_class_folders_named_by_many_numbers_may_be_patients_and_are_refused_too
 
 def test_a_column_that_is_label_and_group_is_refused(tmp_path: Path, draw) -> None:
     table = _table_of_ages(tmp_path, draw, ["1", "2", "1", "2"])
-    said = refused(lambda: build_csv(table, image_column="file", label_columns=["age"], group_column="age"))
-    assert 'column "age" is the label and the group too' in said
+    message = refused(lambda: build_csv(table, image_column="file", label_columns=["age"], group_column="age"))
+    assert 'column "age" is the label and the group too' in message

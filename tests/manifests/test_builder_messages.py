@@ -48,14 +48,14 @@ def test_images_are_there_whatever_holds_them(cohort: Path) -> None:
 
 def test_a_table_without_any_of_its_images_names_the_folder_and_the_options(cohort: Path, tmp_path: Path) -> None:
     (tmp_path / "images").rename(tmp_path / "elsewhere")
-    said = refused(
+    message = refused(
         lambda: build_csv(cohort, **_COLUMNS),
         f'none of its 6 images is in the folder "{tmp_path}"',
         'row 1, column "file"',
         'Is "file" the column of paths?',
         "--root",
     )
-    assert "images/" not in said
+    assert "images/" not in message
 
 
 def test_a_row_that_stands_twice_is_told_with_the_right_remedy(cohort: Path) -> None:
@@ -70,11 +70,11 @@ def test_a_row_that_stands_twice_is_told_with_the_right_remedy(cohort: Path) -> 
 
 
 def test_units_of_two_minds_are_told_by_column_and_rows(cohort: Path) -> None:
-    said = refused(
+    message = refused(
         lambda: build_csv(cohort, **{**_COLUMNS, "unit_column": "who", "group_column": None}),
         '2 rows (1, 2): one unit in column "who", different labels (a, b)',
     )
-    assert "Kowalczyk" not in said
+    assert "Kowalczyk" not in message
 
 
 def test_a_column_that_is_not_there_is_told_with_the_option_that_names_it(cohort: Path) -> None:
@@ -91,12 +91,12 @@ def test_a_column_that_is_not_there_is_told_with_the_option_that_names_it(cohort
 
 def test_a_published_column_is_looked_for_by_its_name_and_no_option_is_spoken_of(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("id_code,diag\n1,0\n")
-    said = refused(
+    message = refused(
         lambda: BUILDERS["aptos2019"].build(tmp_path),
         'no column "diagnosis"',
         "Columns must have their published names.",
     )
-    assert "--" not in said
+    assert "--" not in message
 
 
 def test_one_class_alone_is_told_with_what_was_expected(cohort: Path, tmp_path: Path, draw) -> None:
@@ -156,8 +156,8 @@ def test_a_set_of_class_folders_is_refused_with_its_own_layout(
     for name in tree:
         draw(tmp_path / "set" / name, 0)
     (tmp_path / "set").mkdir(exist_ok=True)
-    said = refused(lambda: BUILDERS[builder].build(tmp_path / "set"), layout)
-    assert "SRC" not in said
+    message = refused(lambda: BUILDERS[builder].build(tmp_path / "set"), layout)
+    assert "SRC" not in message
 
 
 def test_classes_that_no_sample_has_are_told(cohort: Path, tmp_path: Path, draw) -> None:
@@ -189,10 +189,10 @@ def test_arrays_that_are_empty_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_column_that_is_no_split_is_told_without_what_stands_in_it(cohort: Path) -> None:
-    said = refused(
+    message = refused(
         lambda: build_csv(cohort, **_COLUMNS, split_column="who"), 'column "who" has train, val or test in no row'
     )
-    assert "Kowalczyk" not in said
+    assert "Kowalczyk" not in message
 
 
 def test_a_path_that_is_no_npz_file_is_told_with_the_near_ones(tmp_path: Path) -> None:
@@ -206,5 +206,5 @@ def test_a_path_that_is_no_npz_file_is_told_with_the_near_ones(tmp_path: Path) -
     [("midle", 'there are all, middle, every. Did you mean "middle"?'), ("middle:0", "write middle:N with N of 1")],
 )
 def test_slices_of_arrays_are_asked_for_without_an_axis(tmp_path: Path, slices: str, words: str) -> None:
-    said = refused(lambda: build_npz(tmp_path / "t.npz", slices=slices), f"--slices {slices}: ", words)
-    assert "axial" not in said
+    message = refused(lambda: build_npz(tmp_path / "t.npz", slices=slices), f"--slices {slices}: ", words)
+    assert "axial" not in message

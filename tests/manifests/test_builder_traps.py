@@ -55,13 +55,13 @@ def test_a_row_that_stands_twice_and_a_blank_label_are_told_together(tmp_path: P
     tree.repeat_row(2)
     tree.blank(1, tree.label)
     last = len(tree.file.read_text().splitlines()) - 1
-    said = refused(
+    message = refused(
         tree.build,
         ": 2 errors:",
         f'row 1: column "{tree.label}" is blank',
         f"2 rows (2, {last}): the same value in column",
     )
-    assert not re.search(r"\bP\d\b", said)
+    assert not re.search(r"\bP\d\b", message)
 
 
 @pytest.mark.parametrize(

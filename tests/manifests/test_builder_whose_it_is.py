@@ -17,26 +17,26 @@ from published_trees import refused
 def test_a_wrong_folder_is_counted_and_not_listed(tmp_path: Path, name: str) -> None:
     (tmp_path / "DOE_JOHN").mkdir()
     (tmp_path / "DOE_JANE.png").touch()
-    said = refused(lambda: BUILDERS[name].build(tmp_path))
-    assert "DOE" not in said
-    assert "The folder holds 1 folder and 1 file." in said
+    message = refused(lambda: BUILDERS[name].build(tmp_path))
+    assert "DOE" not in message
+    assert "The folder holds 1 folder and 1 file." in message
 
 
 def test_folders_where_classes_should_be_are_counted(tmp_path: Path, draw) -> None:
     draw(tmp_path / "DOE_JOHN" / "1.png", 0)
     for name in ("brain-tumor-mri", "ichallenge-amd", "kermany-cxr"):
-        said = refused(partial(BUILDERS[name].build, tmp_path))
-        assert "DOE" not in said
-        assert "there is 1 folder where the classes should be" in said
+        message = refused(partial(BUILDERS[name].build, tmp_path))
+        assert "DOE" not in message
+        assert "there is 1 folder where the classes should be" in message
 
 
 def test_a_table_of_another_labeller_is_not_taken_for_a_misspelt_one(tmp_path: Path) -> None:
     tree = folder_trees.make("mimic-cxr", tmp_path / "src")
     for file in tree.src.glob("*negbio*"):
         file.unlink()
-    said = refused(lambda: BUILDERS["mimic-cxr"].build(tree.src, labeller="negbio"))
-    assert "negbio" in said
-    assert "Did you mean" not in said
+    message = refused(lambda: BUILDERS["mimic-cxr"].build(tree.src, labeller="negbio"))
+    assert "negbio" in message
+    assert "Did you mean" not in message
 
 
 @pytest.mark.parametrize("gap", ["Training/notumor", "Testing/glioma"])
@@ -44,9 +44,9 @@ def test_a_class_that_one_part_lacks_is_refused(tmp_path: Path, gap: str) -> Non
     tree = folder_trees.make("brain-tumor-mri", tmp_path / "src")
     (tree.src / gap).rename(tmp_path / "elsewhere")
     part, name = gap.split("/")
-    said = refused(lambda: BUILDERS["brain-tumor-mri"].build(tree.src))
-    assert f"there is no folder {name}/ in {part}/" in said
-    assert "Expected Training/CLASS" in said
+    message = refused(lambda: BUILDERS["brain-tumor-mri"].build(tree.src))
+    assert f"there is no folder {name}/ in {part}/" in message
+    assert "Expected Training/CLASS" in message
 
 
 def test_a_class_that_one_split_lacks_is_told(tmp_path: Path) -> None:
@@ -90,12 +90,12 @@ def test_missing_images_are_not_told_of_a_table_that_is_refused(tmp_path: Path) 
     assert notices == []
 
 
-@pytest.mark.parametrize(("separator", "said"), [(";", "semicolons"), ("\t", "tabs")])
-def test_another_separator_is_seen_also_where_fields_hold_commas(tmp_path: Path, separator: str, said: str) -> None:
+@pytest.mark.parametrize(("separator", "message"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_seen_also_where_fields_hold_commas(tmp_path: Path, separator: str, message: str) -> None:
     tree = folder_trees.make("csv", tmp_path / "src")
     lines = tree.file.read_text().replace(",", separator).splitlines()
     tree.file.write_text("\n".join([*lines, separator.join(["scans/0.png", "a, or b", "P9", "train"])]))
-    with pytest.raises(ManifestError, match=f"separated by {said}.*; save it with commas"):
+    with pytest.raises(ManifestError, match=f"separated by {message}.*; save it with commas"):
         tree.build()
 
 
@@ -132,14 +132,14 @@ def _patients(tmp_path: Path, patients: list[str], groups: str) -> tuple[str, li
 
 
 def test_a_patient_of_the_files_in_several_groups_is_refused_by_rows(tmp_path: Path) -> None:
-    said, _ = _patients(tmp_path, ["DOE", "DOE", "ROE", "POE"], "ABCD")
-    assert '2 rows (1, 2): are of one PatientID and 2 groups of column "who"' in said
-    assert "DOE" not in said
+    message, _ = _patients(tmp_path, ["DOE", "DOE", "ROE", "POE"], "ABCD")
+    assert '2 rows (1, 2): are of one PatientID and 2 groups of column "who"' in message
+    assert "DOE" not in message
 
 
 def test_a_group_of_several_patients_of_the_files_is_told(tmp_path: Path) -> None:
-    said, notices = _patients(tmp_path, ["DOE", "ROE", "POE", "LOE"], "AABC")
-    assert said == ""
+    message, notices = _patients(tmp_path, ["DOE", "ROE", "POE", "LOE"], "AABC")
+    assert message == ""
     assert "".join(notices) == (
         '1 of 3 groups of column "who" have more than one PatientID (4 PatientIDs in all); correct if patients were '
         "registered twice, otherwise fix the column."
@@ -147,8 +147,8 @@ def test_a_group_of_several_patients_of_the_files_is_told(tmp_path: Path) -> Non
 
 
 def test_one_patient_in_all_files_is_nobody(tmp_path: Path) -> None:
-    said, notices = _patients(tmp_path, ["ANON"] * 4, "AABC")
-    assert said == ""
+    message, notices = _patients(tmp_path, ["ANON"] * 4, "AABC")
+    assert message == ""
     assert notices == ['All files have the same PatientID; groups are taken from column "who".']
 
 
@@ -157,5 +157,5 @@ def test_faults_are_told_in_the_order_of_rows(tmp_path: Path) -> None:
     lines = tree.file.read_text().splitlines()
     lines[2], lines[3] = "x,9", ",1"
     tree.file.write_text("\n".join(lines))
-    said = refused(lambda: BUILDERS["aptos2019"].build(tree.src))
-    assert said.index("row 2:") < said.index("row 3:")
+    message = refused(lambda: BUILDERS["aptos2019"].build(tree.src))
+    assert message.index("row 2:") < message.index("row 3:")

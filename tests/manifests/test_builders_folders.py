@@ -107,8 +107,8 @@ def test_kermany_files_of_other_names_are_refused_all_at_once(chest_xray: Path, 
 
 
 def test_kermany_from_the_command_line_hides_who_is_whom(chest_xray: Path, tmp_path: Path, medprobe) -> None:
-    said = medprobe("manifest", "build", "kermany-cxr", chest_xray, "--subtype", "--out", tmp_path / "k.csv")
-    assert said.status == 0, said.err
+    message = medprobe("manifest", "build", "kermany-cxr", chest_xray, "--subtype", "--out", tmp_path / "k.csv")
+    assert message.status == 0, message.err
     manifest = Manifest.load(tmp_path / "k.csv")
     assert len(manifest) == 16
     assert manifest.table["group_id"].nunique() == 13
@@ -153,7 +153,7 @@ def test_an_amd_photograph_in_the_other_folder_is_refused(training400: Path, dra
 
 
 def test_ichallenge_amd_from_the_command_line(training400: Path, tmp_path: Path, medprobe) -> None:
-    said = medprobe(
+    message = medprobe(
         "manifest",
         "build",
         "ichallenge-amd",
@@ -163,7 +163,7 @@ def test_ichallenge_amd_from_the_command_line(training400: Path, tmp_path: Path,
         "--out",
         tmp_path / "amd.parquet",
     )
-    assert said.status == 0, said.err
+    assert message.status == 0, message.err
     assert set(Manifest.load(tmp_path / "amd.parquet").table["split"]) == {"train", "test"}
 
 
@@ -187,9 +187,9 @@ def test_brain_tumor_mri_takes_either_spelling_and_says_that_no_patient_is_named
 def test_a_class_without_a_folder_is_refused_with_the_near_ones(tmp_path: Path, draw, medprobe) -> None:
     for name in ("glioma_tumor", "meningioma", "notumor", "pituitary"):
         draw(tmp_path / "set" / "Training" / name / "1.jpg", 0)
-    said = medprobe("manifest", "build", "brain-tumor-mri", tmp_path / "set", "--out", tmp_path / "b.csv")
-    assert said.status == 1
-    assert 'there is no folder glioma/. Did you mean "glioma_tumor"?' in said.err
+    message = medprobe("manifest", "build", "brain-tumor-mri", tmp_path / "set", "--out", tmp_path / "b.csv")
+    assert message.status == 1
+    assert 'there is no folder glioma/. Did you mean "glioma_tumor"?' in message.err
     assert not (tmp_path / "b.csv").exists()
 
 

@@ -56,39 +56,39 @@ def build(class_folders: Path, tmp_path: Path, medprobe: Callable) -> Callable:
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
 )
 def test_a_wrong_option_is_one_clear_message_before_anything_is_made(build, tmp_path, options, told) -> None:
-    said = build("m.parquet", *options)
-    assert said.status == 1
-    assert said.err.startswith("error: ")
-    assert told in said.err
+    message = build("m.parquet", *options)
+    assert message.status == 1
+    assert message.err.startswith("error: ")
+    assert told in message.err
     for raw in ("Input should", "Field required", "Tuple", "Value error"):
-        assert raw not in said.err
+        assert raw not in message.err
     assert {file.name for file in tmp_path.iterdir()} == {"list.csv", "pets"}
 
 
 def test_all_wrong_options_are_told_at_once_and_so_is_a_manifest_that_is_there(build, tmp_path) -> None:
     assert build("m.parquet").status == 0
     before = (tmp_path / "m.parquet").read_bytes()
-    said = build("m.parquet", "--window", "foo", "--split", "nonsense", "--task", "multi", "--name", ".x")
-    assert said.status == 1
-    assert said.err.startswith("error: 5 options are wrong:\n")
+    message = build("m.parquet", "--window", "foo", "--split", "nonsense", "--task", "multi", "--name", ".x")
+    assert message.status == 1
+    assert message.err.startswith("error: 5 options are wrong:\n")
     for told in ("--window foo", '"nonsense"', '"multi"', '--name ".x"', "m.parquet: exists already"):
-        assert told in said.err
+        assert told in message.err
     assert (tmp_path / "m.parquet").read_bytes() == before
 
 
 def test_words_for_a_builders_own_options_are_told_with_the_others_before_anything_is_read(tmp_path, medprobe) -> None:
     options = ("--incomplete", "leave", "--window", "foo", "--out", tmp_path / "m.txt")
-    said = medprobe("manifest", "build", "glioma-mri", tmp_path / "nowhere", *options)
-    assert said.status == 1
-    assert said.err.startswith("error: 3 options are wrong:\n")
-    assert '--incomplete: unknown word "leave"; there are refuse, leave-out.' in said.notes
-    assert "nowhere" not in said.err
-    said = medprobe(
+    message = medprobe("manifest", "build", "glioma-mri", tmp_path / "nowhere", *options)
+    assert message.status == 1
+    assert message.err.startswith("error: 3 options are wrong:\n")
+    assert '--incomplete: unknown word "leave"; there are refuse, leave-out.' in message.notes
+    assert "nowhere" not in message.err
+    message = medprobe(
         "manifest", "build", "chexpert", tmp_path / "nowhere", "--unit", "x", "--valid", "y", "--split", "z"
     )
-    assert said.err.startswith("error: 3 options are wrong:\n")
+    assert message.err.startswith("error: 3 options are wrong:\n")
     for told in ('--unit: unknown word "x"', '--valid: unknown word "y"', 'unknown split "z"'):
-        assert told in said.err
+        assert told in message.err
 
 
 @pytest.mark.parametrize(
@@ -107,42 +107,44 @@ def test_a_place_that_cannot_be_is_refused_before_anything_is_read(
     columns = ("--image-column", "file", "--label-column", "dx")
     before = {file.name for file in tmp_path.iterdir()}
     (tmp_path / "list.csv").write_text("no table at all")
-    said = medprobe("manifest", *words, *(columns if "csv" in words else ("--fix", "group-duplicates")), "--out", out)
-    assert said.status == 1
-    assert reason in said.notes
-    assert "--out" in said.err
-    assert ("--name" in said.err) is (":" in out)
+    message = medprobe(
+        "manifest", *words, *(columns if "csv" in words else ("--fix", "group-duplicates")), "--out", out
+    )
+    assert message.status == 1
+    assert reason in message.notes
+    assert "--out" in message.err
+    assert ("--name" in message.err) is (":" in out)
     assert {file.name for file in tmp_path.iterdir()} == before  # no folder, no survey
 
 
 @pytest.mark.parametrize("shares", ["70/30", "0.7/0.3", "33.3/33.3/33.4", "0.5/0.25/0.25@3"])
 def test_shares_that_sum_to_100_or_to_1_are_taken(build, tmp_path, shares) -> None:
-    said = build("m.parquet", "--split", f"grouped:{shares}")
-    assert said.status == 0, said.err
+    message = build("m.parquet", "--split", f"grouped:{shares}")
+    assert message.status == 0, message.err
     assert len(set(Manifest.load(tmp_path / "m.parquet").table["split"])) == shares.count("/") + 1
 
 
 def test_too_few_groups_for_the_parts_are_refused(build) -> None:
-    said = build("m.parquet", "--group-column", "part", "--split", "grouped:70/15/15")
-    assert said.status == 1
-    assert "2 groups cannot fill train, val, test, nothing is left for val." in said.err
+    message = build("m.parquet", "--group-column", "part", "--split", "grouped:70/15/15")
+    assert message.status == 1
+    assert "2 groups cannot fill train, val, test, nothing is left for val." in message.err
 
 
 def test_a_split_that_takes_the_place_of_the_data_sets_own_is_told(class_folders, tmp_path, medprobe) -> None:
     command = ("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.parquet")
-    said = medprobe(*command, "--split", "grouped:80/20")
-    assert said.status == 0, said.err
+    message = medprobe(*command, "--split", "grouped:80/20")
+    assert message.status == 0, message.err
     told = "--split grouped:80/20 replaces the split of the data set (23 in train, 20 in test)."
-    assert told in said.notes
+    assert told in message.notes
     assert "replaces the split" not in medprobe(*command, "--overwrite").notes
 
 
 def test_one_key_gives_a_patient_one_id_in_two_manifests(build, tmp_path) -> None:
     key = tmp_path / "shared.key"
     for out in ("a.parquet", "b.csv"):
-        said = build(out, "--key", key)
-        assert said.status == 0, said.err
-        assert "shared.key" in said.notes
+        message = build(out, "--key", key)
+        assert message.status == 0, message.err
+        assert "shared.key" in message.notes
     build("c.parquet")
     first, second, other = (
         Manifest.load(tmp_path / out).table["group_id"] for out in ("a.parquet", "b.csv", "c.parquet")
@@ -157,34 +159,34 @@ def test_one_key_gives_a_patient_one_id_in_two_manifests(build, tmp_path) -> Non
 def test_a_file_that_is_no_key_is_refused_and_left_as_it_is(build, tmp_path, content) -> None:
     file = tmp_path / "file"
     file.mkdir() if content is None else file.write_text(content, encoding="utf-8")
-    said = build("m.parquet", "--key", file)
-    assert said.status == 1
-    assert f"{file}: does not hold a key of 64 hexadecimal digits; name another file with --key" in said.err
+    message = build("m.parquet", "--key", file)
+    assert message.status == 1
+    assert f"{file}: does not hold a key of 64 hexadecimal digits; name another file with --key" in message.err
     assert content is None or file.read_text(encoding="utf-8") == content
     assert not (tmp_path / "m.parquet").exists()
 
 
 def test_a_damaged_key_beside_the_manifest_is_told_with_the_other_faults_where_it_will_be_used(build, tmp_path) -> None:
     (tmp_path / "m.key").write_text("")
-    said = build("m.parquet", "--task", "foo")
-    assert said.status == 1
-    assert said.err.startswith("error: 2 options are wrong:\n")
-    assert "m.key: does not hold a key of 64 hexadecimal digits" in said.err
+    message = build("m.parquet", "--task", "foo")
+    assert message.status == 1
+    assert message.err.startswith("error: 2 options are wrong:\n")
+    assert "m.key: does not hold a key of 64 hexadecimal digits" in message.err
     assert build("m.parquet", "--keep-ids").status == 0
 
 
 def test_a_damaged_key_beside_the_manifest_stops_no_build_without_ids(class_folders, tmp_path, medprobe) -> None:
     (tmp_path / "m.key").write_text("")
-    said = medprobe("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.csv")
-    assert said.status == 0, said.err
+    message = medprobe("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.csv")
+    assert message.status == 0, message.err
     assert (tmp_path / "m.key").read_text() == ""
 
 
 @pytest.mark.parametrize("name", ["m.parquet", "m.yaml"])
 def test_a_key_cannot_be_where_the_manifest_goes(build, tmp_path, name) -> None:
-    said = build("m.parquet", "--key", tmp_path / name)
-    assert said.status == 1
-    assert f"--key {tmp_path / name}" in said.err
+    message = build("m.parquet", "--key", tmp_path / name)
+    assert message.status == 1
+    assert f"--key {tmp_path / name}" in message.err
 
 
 @pytest.mark.parametrize("options", [("--keep-ids",), ("--key", "other.key")], ids=" ".join)
@@ -192,65 +194,65 @@ def test_a_key_that_the_manifest_no_longer_has_stays_and_is_told(build, tmp_path
     monkeypatch.chdir(tmp_path)
     assert "m.key exists" not in build("m.parquet").notes
     key = (tmp_path / "m.key").read_bytes()
-    said = build("m.parquet", "--overwrite", *options)
-    assert said.status == 0, said.err
-    assert "m.key exists but is not the key of this manifest" in said.notes
+    message = build("m.parquet", "--overwrite", *options)
+    assert message.status == 0, message.err
+    assert "m.key exists but is not the key of this manifest" in message.notes
     assert (tmp_path / "m.key").read_bytes() == key
     assert "m.key exists" not in build("m.parquet", "--overwrite").notes
 
 
 def test_a_key_that_nothing_was_hashed_with_is_told_and_not_made(class_folders, tmp_path, medprobe) -> None:
     key = tmp_path / "shared.key"
-    said = medprobe("manifest", "build", "folder", class_folders, "--key", key, "--out", tmp_path / "m.csv")
-    assert said.status == 0, said.err
-    assert f"there are no ids to hash, so {key} is not used." in said.notes
+    message = medprobe("manifest", "build", "folder", class_folders, "--key", key, "--out", tmp_path / "m.csv")
+    assert message.status == 0, message.err
+    assert f"there are no ids to hash, so {key} is not used." in message.notes
     assert not key.exists()
 
 
 def test_several_missing_tables_end_no_line_with_a_blank(tmp_path, medprobe) -> None:
     (tmp_path / "empty").mkdir()
-    said = medprobe("manifest", "build", "chexpert", tmp_path / "empty", "--out", tmp_path / "m.csv")
-    assert said.status == 1
-    assert f"error: {tmp_path / 'empty'}:\n  there is no train.csv.\n" in said.err
+    message = medprobe("manifest", "build", "chexpert", tmp_path / "empty", "--out", tmp_path / "m.csv")
+    assert message.status == 1
+    assert f"error: {tmp_path / 'empty'}:\n  there is no train.csv.\n" in message.err
 
 
 def test_a_check_says_how_to_have_its_first_finding_explained(build, class_folders, tmp_path, medprobe) -> None:
     build("m.parquet")
     next(class_folders.rglob("*.png")).unlink()
-    said = medprobe("manifest", "check", tmp_path / "m.parquet")
-    assert said.status == 1
-    assert "medprobe manifest check --explain missing-file" in said.err
+    message = medprobe("manifest", "check", tmp_path / "m.parquet")
+    assert message.status == 1
+    assert "medprobe manifest check --explain missing-file" in message.err
 
 
 def test_a_path_that_no_file_can_have_is_a_finding(tmp_path, medprobe) -> None:
     (tmp_path / "m.csv").write_bytes(b"sample_id,path,label\na,1\x002.png,cat\n")
     DatasetCard(name="m", task="binary", classes=["cat", "dog"]).save(tmp_path / "m.yaml")
-    said = medprobe("manifest", "check", tmp_path / "m.csv")
-    assert said.status == 1
-    assert "missing-file, 1 image." in said.out
+    message = medprobe("manifest", "check", tmp_path / "m.csv")
+    assert message.status == 1
+    assert "missing-file, 1 image." in message.out
 
 
 def test_a_damaged_parquet_file_is_called_so(pets, medprobe) -> None:
     content = bytearray(pets.path.read_bytes())
     content[-600:-100] = bytes(byte ^ 0x5A for byte in content[-600:-100])
     pets.path.write_bytes(content)
-    said = medprobe("manifest", "check", pets.path)
-    assert said.status == 1
-    assert "cannot be read: it is damaged, cut off or of another format; fetch it" in said.err
+    message = medprobe("manifest", "check", pets.path)
+    assert message.status == 1
+    assert "cannot be read: it is damaged, cut off or of another format; fetch it" in message.err
 
 
 def test_a_name_of_a_class_may_hold_a_comma(build, tmp_path) -> None:
     listed = (tmp_path / "list.csv").read_text(encoding="utf-8")
     (tmp_path / "list.csv").write_text(listed.replace(",cat", ',"cat, tame"'), encoding="utf-8")
-    said = build("m.csv", "--classes", 'dog, "cat, tame"')
-    assert said.status == 0, said.err
+    message = build("m.csv", "--classes", 'dog, "cat, tame"')
+    assert message.status == 0, message.err
     assert Manifest.load(tmp_path / "m.csv").card.classes == ["dog", "cat, tame"]
 
 
 def test_an_attribute_that_repeats_hashed_ids_is_refused(build, tmp_path) -> None:
-    said = build("m.csv", "--attribute", "patient")
-    assert said.status == 1
-    assert 'attribute "patient" repeats the column "group_id", whose ids become keyed hashes' in said.notes
+    message = build("m.csv", "--attribute", "patient")
+    assert message.status == 1
+    assert 'attribute "patient" repeats the column "group_id", whose ids become keyed hashes' in message.notes
     assert build("m.csv", "--attribute", "patient", "--keep-ids").status == 0
 
 
@@ -258,6 +260,6 @@ def test_a_key_that_others_can_read_is_told(build, tmp_path) -> None:
     key = tmp_path / "shared.key"
     assert "other users can read" not in build("a.csv", "--key", key).notes
     key.chmod(0o644)
-    said = build("b.csv", "--key", key)
-    assert "other users can read shared.key; run `chmod 600" in said.notes
+    message = build("b.csv", "--key", key)
+    assert "other users can read shared.key; run `chmod 600" in message.notes
     assert key.stat().st_mode & 0o777 == 0o644

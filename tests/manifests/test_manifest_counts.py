@@ -113,21 +113,21 @@ def test_the_majority_class_and_the_imbalance_are_told_when_a_manifest_is_built(
         arrays[f"{name}_labels"] = np.array([1] * ones + [0] * zeros)[:, None]
     np.savez(tmp_path / "toymnist.npz", **arrays)
     assert len(build_npz(tmp_path / "toymnist.npz")) == 28
-    said = medprobe("manifest", "build", "npz", tmp_path / "toymnist.npz", "--classes", "normal,pneumonia", "--out",
+    message = medprobe("manifest", "build", "npz", tmp_path / "toymnist.npz", "--classes", "normal,pneumonia", "--out",
                     tmp_path / "toy.parquet")  # fmt: skip
-    assert said.status == 0, said.err
-    assert "Largest class: pneumonia, 71.4% of images; 2.5 times as many as normal (28.6%)." in said.out
-    assert "Always giving the majority class has an accuracy of 0.750 on test." in said.out
+    assert message.status == 0, message.err
+    assert "Largest class: pneumonia, 71.4% of images; 2.5 times as many as normal (28.6%)." in message.out
+    assert "Always giving the majority class has an accuracy of 0.750 on test." in message.out
 
 
 @pytest.mark.realdata
 def test_the_imbalance_of_pneumoniamnist_is_told(medprobe, tmp_path, realdata) -> None:
-    said = medprobe("manifest", "build", "npz", realdata / "pneumoniamnist.npz", "--out", tmp_path / "p.parquet")
-    assert said.status == 0, said.err
+    message = medprobe("manifest", "build", "npz", realdata / "pneumoniamnist.npz", "--out", tmp_path / "p.parquet")
+    assert message.status == 0, message.err
     for number in ("3,882", "524", "624"):
-        assert number in said.out
+        assert number in message.out
     # 390 of the 624 test images are of pneumonia, as published.
-    assert "accuracy of 0.625 on test" in said.out
+    assert "accuracy of 0.625 on test" in message.out
 
 
 def test_show_tells_groups_and_attributes(medprobe, draw, tmp_path) -> None:
@@ -138,7 +138,7 @@ def test_show_tells_groups_and_attributes(medprobe, draw, tmp_path) -> None:
     for number in range(12):
         draw(tmp_path / f"s{number:03d}.png", number)
     saved = manifest.save(tmp_path / "toy.csv")
-    said = medprobe("manifest", "show", saved.path)
-    assert said.status == 0, said.err
-    assert "2 (max 2)" in said.out
-    assert "sex: 2 different values" in said.out
+    message = medprobe("manifest", "show", saved.path)
+    assert message.status == 0, message.err
+    assert "2 (max 2)" in message.out
+    assert "sex: 2 different values" in message.out

@@ -39,12 +39,12 @@ def _image_or_reason(path: Path, frame: int | None = None) -> np.ndarray | str:
 
 
 def test_the_table_of_docs_formats_is_what_the_reader_does() -> None:
-    said, done = dicom_files.table_of_page().splitlines(), dicom_files.table().splitlines()
-    if said[0] != done[0]:
+    message, done = dicom_files.table_of_page().splitlines(), dicom_files.table().splitlines()
+    if message[0] != done[0]:
         # Another pydicom ships other files: those that both have are compared.
-        names = {line.split("|")[1] for line in said[2:]} & {line.split("|")[1] for line in done[2:]}
-        said, done = ([line for line in lines[2:] if line.split("|")[1] in names] for lines in (said, done))
-    assert done == said, "python benchmarks/dicom_files.py --update"
+        names = {line.split("|")[1] for line in message[2:]} & {line.split("|")[1] for line in done[2:]}
+        message, done = ([line for line in lines[2:] if line.split("|")[1] in names] for lines in (message, done))
+    assert done == message, "python benchmarks/dicom_files.py --update"
 
 
 def test_every_dicom_file_gives_an_image_or_a_reason_and_no_warning(

@@ -102,8 +102,8 @@ def test_every_key_is_documented(section: type) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_is_named_by_its_key(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
-    said = refused(lambda: table_builder(_file(tmp_path, old, new)), *words)
-    assert said.startswith(f"{tmp_path / 'my_set.toml'}: "[:-1])
+    message = refused(lambda: table_builder(_file(tmp_path, old, new)), *words)
+    assert message.startswith(f"{tmp_path / 'my_set.toml'}: "[:-1])
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused_with_the_near_one(tmp_path: Path, medprobe) -> None:

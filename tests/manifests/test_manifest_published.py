@@ -54,8 +54,8 @@ def test_a_missing_image_is_told_without_its_name_and_its_row_stays_for_the_chec
     notices: list[str] = []
     manifest = tree.build(notice=notices.append)
     assert manifest.digest == whole.digest
-    [told] = [notice for notice in notices if "missing" in notice]
-    assert told == (
+    [message] = [notice for notice in notices if "missing" in notice]
+    assert message == (
         f"1 image of {tree.rows} is missing: that of row 2 of the manifest. The row stays; "
         "`medprobe manifest check` names the file."
     )
@@ -66,10 +66,10 @@ def test_a_missing_image_is_told_without_its_name_and_its_row_stays_for_the_chec
 def test_without_any_image_there_is_no_manifest(tree: Tree) -> None:
     for image in tree.images:
         (tree.src / image).unlink()
-    said = refused(tree.build, f'none of its {tree.rows} images is in the folder "{tree.src}"')
-    assert not any(Path(image).stem in said for image in tree.images)
-    assert "Unpack the images there, or " in said
-    assert ("--root" in said) == (tree.builder == "mimic-cxr")
+    message = refused(tree.build, f'none of its {tree.rows} images is in the folder "{tree.src}"')
+    assert not any(Path(image).stem in message for image in tree.images)
+    assert "Unpack the images there, or " in message
+    assert ("--root" in message) == (tree.builder == "mimic-cxr")
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_row_that_stands_twice_is_told_without_who_it_is_of(tmp_path: Path, na
     tree.repeat_row(2)
     head, _, row, *_ = tree.file.read_text(encoding="utf-8").splitlines()
     value = row.split(",")[head.split(",").index(column)]
-    said = refused(tree.build)
-    assert re.search(rf'2 rows \(2, \d+\): the same value in column "{column}"', said)
-    assert value not in said
+    message = refused(tree.build)
+    assert re.search(rf'2 rows \(2, \d+\): the same value in column "{column}"', message)
+    assert value not in message
 
 
 def test_capital_letters_and_another_suffix_still_lead_to_the_image(tree: Tree) -> None:
@@ -131,9 +131,9 @@ def test_capital_letters_and_another_suffix_still_lead_to_the_image(tree: Tree) 
 def test_a_missing_table_is_told_with_the_near_ones(table: Tree) -> None:
     file = table.src / (table.table if "/" not in table.table else "ISIC2018_Task3_Training_LesionGroupings.csv")
     file.rename(file.with_name("x" + file.name))
-    said = refused(table.build, file.name)
+    message = refused(table.build, file.name)
     if table.table == file.name:
-        assert f'Did you mean "x{file.name}"' in said
+        assert f'Did you mean "x{file.name}"' in message
 
 
 def test_the_folder_above_is_told_from_the_folder_of_the_data_set(table: Tree) -> None:
@@ -155,11 +155,11 @@ def test_a_row_that_stands_twice_and_a_blank_label_are_told_together(table: Tree
     if table.builder != "cbis-ddsm":
         table.repeat_row(2)
     table.blank(1, table.label)
-    said = refused(table.build, f'row 1: column "{table.label}" is blank')
+    message = refused(table.build, f'row 1: column "{table.label}" is blank')
     if table.builder != "cbis-ddsm":
         last = len(table.file.read_text(encoding="utf-8").splitlines()) - 1
-        assert f"2 rows (2, {last}): the same value" in said
-        assert "2 errors" in said or "3 errors" in said
+        assert f"2 rows (2, {last}): the same value" in message
+        assert "2 errors" in message or "3 errors" in message
 
 
 def test_nothing_of_the_data_set_is_changed(tree: Tree) -> None:

@@ -43,26 +43,26 @@ def test_a_table_that_is_no_manifest_is_never_replaced(class_folders, table, tmp
     if beside:
         table.with_suffix(".yaml").write_text(beside)
     with _untouched(tmp_path):
-        said = medprobe("manifest", "build", "folder", class_folders, "--out", table, "--overwrite")
-        assert said.status == 1
-        assert "labels.csv: exists already and is not a manifest" in said.err
-        assert "choose another --out, or move it away." in said.notes
+        message = medprobe("manifest", "build", "folder", class_folders, "--out", table, "--overwrite")
+        assert message.status == 1
+        assert "labels.csv: exists already and is not a manifest" in message.err
+        assert "choose another --out, or move it away." in message.notes
 
 
 def test_a_yaml_file_that_is_no_card_is_never_replaced(class_folders, tmp_path, medprobe) -> None:
     (tmp_path / "m.yaml").write_text("services: [web]\n")
     with _untouched(tmp_path):
-        said = medprobe("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.csv", "--overwrite")
-        assert said.status == 1
-        assert "m.yaml: exists already and is not a manifest" in said.err
+        message = medprobe("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.csv", "--overwrite")
+        assert message.status == 1
+        assert "m.yaml: exists already and is not a manifest" in message.err
 
 
 def test_the_tables_of_a_published_data_set_are_never_replaced(tmp_path, medprobe) -> None:
     tree = aptos2019(tmp_path / "apt")
     with _untouched(tmp_path):
-        said = medprobe("manifest", "build", "aptos2019", tree.src, "--out", tree.file, "--overwrite")
-        assert said.status == 1
-        assert f"{tree.table}: exists already and is not a manifest" in said.err
+        message = medprobe("manifest", "build", "aptos2019", tree.src, "--out", tree.file, "--overwrite")
+        assert message.status == 1
+        assert f"{tree.table}: exists already and is not a manifest" in message.err
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -79,19 +79,19 @@ def test_what_an_option_names_is_never_replaced_even_beside_a_card(
     named = (tmp_path, option, table) if option else (table,)
     columns = {"dicom": ("--label-column", "dx"), "csv": _COLUMNS}.get(words[0], ())
     with _untouched(tmp_path):
-        said = medprobe("manifest", "build", *words, *named, *columns, "--out", out, "--overwrite")
-        assert said.status == 1
+        message = medprobe("manifest", "build", *words, *named, *columns, "--out", out, "--overwrite")
+        assert message.status == 1
         what = option or "what the manifest is built from"
-        assert f"{out.name}: this is " in said.err
-        assert what in said.err
+        assert f"{out.name}: this is " in message.err
+        assert what in message.err
 
 
 def test_a_fix_replaces_a_manifest_alone(pets: Manifest, table, tmp_path, medprobe) -> None:
     words = ("manifest", "check", pets.path, "--fix", "group-duplicates", "--overwrite", "--out")
     with _untouched(tmp_path):
-        said = medprobe(*words, table)
-        assert said.status == 1
-        assert "labels.csv: exists already and is not a manifest" in said.err
+        message = medprobe(*words, table)
+        assert message.status == 1
+        assert "labels.csv: exists already and is not a manifest" in message.err
 
 
 def test_a_manifest_is_replaced_when_asked_whatever_rows_it_has(pets: Manifest, tmp_path) -> None:
@@ -114,9 +114,9 @@ def building(class_folders: Path, tmp_path: Path, medprobe: Callable) -> Callabl
     """`building(folder)`: the notes of a build of a folder of classes into one and the same manifest."""
 
     def build(folder: Path) -> str:
-        said = medprobe("manifest", "build", "folder", folder, "--out", tmp_path / "m.parquet", "--overwrite")
-        assert said.status == 0, said.err
-        return said.notes
+        message = medprobe("manifest", "build", "folder", folder, "--out", tmp_path / "m.parquet", "--overwrite")
+        assert message.status == 0, message.err
+        return message.notes
 
     return build
 
@@ -145,7 +145,7 @@ def test_a_card_is_never_taken_from_the_table_of_the_other_suffix(class_folders,
     build = ("manifest", "build", "folder", class_folders, "--overwrite", "--out")
     assert medprobe(*build, tmp_path / "m.parquet", "--window", "300,200").status == 0
     with _untouched(tmp_path):
-        said = medprobe(*build, tmp_path / "m.csv")
-        assert said.status == 1
-        assert "its card would be m.yaml, which is that of m.parquet; choose another --out." in said.notes
+        message = medprobe(*build, tmp_path / "m.csv")
+        assert message.status == 1
+        assert "its card would be m.yaml, which is that of m.parquet; choose another --out." in message.notes
     assert medprobe(*build, tmp_path / "m.parquet").status == 0

@@ -61,8 +61,8 @@ def test_held_out_rows_are_counted_as_the_study_s_code_counts_them() -> None:
 def test_a_preset_counts_rows_in_the_order_of_the_published_table(tmp_path: Path, medprobe) -> None:
     for name, tree in (("aptos2019", aptos2019(tmp_path / "a")), ("isic2019", isic2019(tmp_path / "i"))):
         out = tmp_path / f"{name}.parquet"
-        said = medprobe("manifest", "build", name, tree.src, "--split", "huix2024", "--keep-ids", "--out", out)
-        assert said.status == 0
+        message = medprobe("manifest", "build", name, tree.src, "--split", "huix2024", "--keep-ids", "--out", out)
+        assert message.status == 0
         manifest = Manifest.load(out)
         assert manifest.table["split"].equals(_drawn(_rows(len(manifest)), name))
         published = tree.file.read_text().splitlines()[1:]

@@ -114,7 +114,10 @@ def test_a_killed_build_leaves_a_whole_key_or_none_and_the_next_one_nothing_else
         assert {path.name for path in file.parent.iterdir()} == {"m.key", "other.key"}
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to("not-mounted.key")],
+)
 def test_what_is_no_regular_file_is_no_key_and_is_not_waited_for(tmp_path: Path, make) -> None:
     make(tmp_path / "m.key")
     with pytest.raises(ManifestError, match="does not hold a key"):

@@ -215,8 +215,8 @@ def test_the_survey_file_holds_no_names(pets: Manifest, class_folders: Path, tmp
     manifest_image_stats(Manifest(table, pets.card, pets.path), show_progress=False)
     file = pq.read_table(pets.path.with_suffix(".survey"))
     # Any three letters may occur in this many pixels.
-    said = str(file.drop_columns(["picture"]).to_pydict()) + str(file.schema.metadata)
-    assert not any(name in said for name in ("Jane", "train", "cat", str(tmp_path)))
+    message = str(file.drop_columns(["picture"]).to_pydict()) + str(file.schema.metadata)
+    assert not any(name in message for name in ("Jane", "train", "cat", str(tmp_path)))
     assert file.num_rows == 43
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,11 +48,25 @@ def test_a_preset_on_plain_features_and_a_euclidean_knn_come_back_as_they_were(
     cohort = cohort_of(tmp_path)
     X = cohort.cache.load("cls")
     for number, probe in enumerate(
-        ("gbm:preset=lightgbm-defaults,rounds=5", "knn:metric=euclidean", "centroid:center=false")
+        ("gbm:preset=lightgbm-defaults,rounds=5", "knn:metric=euclidean", "centroid:center=false", "logreg:C=[1]")
     ):
         model = fit_model(cohort.manifest, cohort.cache, probe=probe, progress=False)
         again = load_model(save_model(model, tmp_path / str(number)))
         np.testing.assert_array_equal(again.of_features(X), model.of_features(X))
+        np.testing.assert_array_equal(
+            pickle.loads(pickle.dumps(again.probe)).predict_proba(X), again.probe.predict_proba(X)
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
+def test_features_that_mean_nothing_to_a_model_are_refused(tmp_path: Path, cohort_of: Callable, value: float) -> None:
+    cohort = cohort_of(tmp_path)
+    model, X = fit_model(cohort.manifest, cohort.cache, progress=False), cohort.cache.load("cls").copy()
+    with pytest.raises(ProbeError, match="another backbone"):
+        model.of_features(X[:, 1:])
+    X[3, 2] = value
+    with pytest.raises(ProbeError, match="NaN, infinite"):
+        model.of_features(X)
 
 
 def test_val_is_the_manifests_own_or_a_fifth_of_the_groups(tmp_path: Path, cohort_of: Callable) -> None:

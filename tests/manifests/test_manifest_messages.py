@@ -64,16 +64,16 @@ def test_every_line_fits_the_terminal_or_is_one_word_and_damage_is_shown(
 ) -> None:
     table = make(draw, tmp_path)
     for command, columns in product(("show", "check"), (80, 60)):
-        said = medprobe("manifest", command, table, columns=columns)
+        message = medprobe("manifest", command, table, columns=columns)
         if command == "show":
-            assert "error: 2 images could not be read: the file is damaged: " in " ".join(said.out.split())
-            assert ("no-patients" in said.out) is not names_patients
-        for line in f"{said.out}{said.err}".splitlines():
+            assert "error: 2 images could not be read: the file is damaged: " in " ".join(message.out.split())
+            assert ("no-patients" in message.out) is not names_patients
+        for line in f"{message.out}{message.err}".splitlines():
             is_command = line.startswith("  medprobe ")  # to be pasted into a shell
             one_word = len(line.split()) == 1
             assert cell_len(line) <= columns or one_word or is_command, line
     # What names things is whole, so that it can be searched for and copied.
-    told = said.out
+    told = message.out
     assert all(re.search(rf"{code} +\d+ ", told) for code in ("pixels-across-splits", "unreadable-image"))
 
 
@@ -82,11 +82,11 @@ def test_building_tells_what_fits_the_terminal(tmp_path: Path, draw, medprobe) -
     rows = pd.DataFrame({"file": [draw(tmp_path / f"{n}.png", n).name for n in range(40)], "who": ids})
     rows.assign(dx=[_LONG[n % 2] for n in range(40)]).to_csv(tmp_path / "t.csv", index=False)
     words = ("--image-column", "file", "--label-column", "dx", "--group-column", "who", "--out", tmp_path / "m.parquet")
-    said = medprobe("manifest", "build", "csv", tmp_path / "t.csv", *words)
-    assert said.status == 0
-    lines = [line for line in f"{said.out}{said.err}".splitlines() if str(tmp_path) not in line]
+    message = medprobe("manifest", "build", "csv", tmp_path / "t.csv", *words)
+    assert message.status == 0
+    lines = [line for line in f"{message.out}{message.err}".splitlines() if str(tmp_path) not in line]
     assert max(map(cell_len, lines)) <= 80
-    assert "ids of patients (groups)" in " ".join(said.err.split())
+    assert "ids of patients (groups)" in " ".join(message.err.split())
 
 
 def test_one_of_a_thing_is_told_in_the_singular_and_numbers_as_they_are(tmp_path: Path, draw, medprobe) -> None:
@@ -96,17 +96,17 @@ def test_one_of_a_thing_is_told_in_the_singular_and_numbers_as_they_are(tmp_path
         "site": ["here", "here", "here", None], "stage": [0.0, 1.0, 0.0, None],
     })  # fmt: skip
     card = DatasetCard.of("card", name="m", task="binary", classes=["x", "y"], attributes=["site", "stage"])
-    said = medprobe("manifest", "show", Manifest(table, card).save(tmp_path / "m.csv").path).out
-    assert "site: 1 different value, 1 unit without a value" in said
-    assert re.search(r"^ 0 +2 +2 +0 $", said, re.MULTILINE)
-    assert not re.search(r"(?<!\d)0\.0", said)
+    message = medprobe("manifest", "show", Manifest(table, card).save(tmp_path / "m.csv").path).out
+    assert "site: 1 different value, 1 unit without a value" in message
+    assert re.search(r"^ 0 +2 +2 +0 $", message, re.MULTILINE)
+    assert not re.search(r"(?<!\d)0\.0", message)
 
 
 def test_show_counts_millions_without_opening_them(pets: Manifest, medprobe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medprobe.cli.manifest.app._READ_BY_DEFAULT", 42)
-    said = medprobe("manifest", "show", pets.path)
-    assert said.status == 0
-    assert "the 43 images were not read" in said.out
+    message = medprobe("manifest", "show", pets.path)
+    assert message.status == 0
+    assert "the 43 images were not read" in message.out
     assert pets.path
     assert not pets.path.with_suffix(".survey").exists()
 
@@ -115,10 +115,10 @@ def test_show_leaves_a_picture_that_is_there_as_it_is(pets: Manifest, medprobe) 
     assert pets.path
     picture = pets.path.with_name("pets-montage.png")
     picture.write_bytes(b"mine")
-    said = medprobe("manifest", "show", pets.path)
-    assert (said.status, picture.read_bytes()) == (0, b"mine")
-    assert "--overwrite" in said.err
-    assert "Examples:" not in said.out
+    message = medprobe("manifest", "show", pets.path)
+    assert (message.status, picture.read_bytes()) == (0, b"mine")
+    assert "--overwrite" in message.err
+    assert "Examples:" not in message.out
     assert medprobe("manifest", "show", pets.path, "--overwrite").status == 0
     assert Image.open(picture).format == "PNG"
 
@@ -127,8 +127,8 @@ def test_a_fix_with_nothing_to_do_writes_nothing_and_ends_as_the_check_does(pets
     new = tmp_path / "new.parquet"
     for fix in ("drop-duplicates", "group-duplicates"):
         words = ("manifest", "check", pets.path, "--fix", fix, "--out", new)
-        said = medprobe(*words)
-        assert (said.status, "nothing to do" in said.err) == (0, True)
+        message = medprobe(*words)
+        assert (message.status, "nothing to do" in message.err) == (0, True)
         assert list(tmp_path.glob("new.*")) == []
     pets.source(0).path.unlink()
     assert medprobe(*words).status == 1
@@ -141,10 +141,10 @@ def test_a_fixed_manifest_keeps_the_name_and_so_its_embeddings(class_folders: Pa
     vectors = np.random.default_rng(0).standard_normal((len(old), 16)).astype(np.float32)
     _embed(old, tmp_path / "embeddings", vectors, size=8, poolings=("cls",))
     fewer = tmp_path / "fewer.parquet"
-    said = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", fewer)
-    assert said.status == 0
+    message = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", fewer)
+    assert message.status == 0
     assert Manifest.load(fewer).name == "Pets at home"
-    assert "embeddings are in" not in said.notes
+    assert "embeddings are in" not in message.notes
     fixed = Manifest.load(fewer)
     [cache] = find_caches(default_store(fewer), fixed.name)
     kept = old.table["sample_id"].isin(fixed.sample_ids).to_numpy()
@@ -152,8 +152,8 @@ def test_a_fixed_manifest_keeps_the_name_and_so_its_embeddings(class_folders: Pa
     np.testing.assert_array_equal(cache.load("cls", rows=cache.rows_of(fixed.sample_ids)), vectors[kept])
     (tmp_path / "elsewhere").mkdir()
     elsewhere = tmp_path / "elsewhere" / "fewer.parquet"
-    said = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", elsewhere)
-    assert f"add --cache {tmp_path / 'embeddings'} to use them" in said.notes
+    message = medprobe("manifest", "check", old.path, "--fix", "drop-duplicates", "--out", elsewhere)
+    assert f"add --cache {tmp_path / 'embeddings'} to use them" in message.notes
 
 
 def test_findings_count_the_images_that_they_are_about(class_folders: Path, tmp_path: Path, medprobe) -> None:
@@ -167,12 +167,12 @@ def test_findings_count_the_images_that_they_are_about(class_folders: Path, tmp_
     table.loc[dogs[6], "path"] = "nowhere.png"
     table.to_csv(tmp_path / "m.csv", index=False)
     built.card.save(tmp_path / "m.yaml")
-    said = medprobe("manifest", "check", tmp_path / "m.csv")
-    counts = dict(re.findall(r"^ \w+ +([\w-]+) +([\d,]+) ", said.out, re.MULTILINE))
+    message = medprobe("manifest", "check", tmp_path / "m.csv")
+    counts = dict(re.findall(r"^ \w+ +([\w-]+) +([\d,]+) ", message.out, re.MULTILINE))
     assert counts == {"unknown-label": "4", "bad-frame": "2", "missing-file": "1", "pixels-repeated": "4"}
-    assert "unknown-label, 4 images. " in said.out
-    assert "pixels-repeated, 1 set of identical images. " in said.out
-    assert "errors of 3 kinds in 7 images, warnings of 1 kind in 4 images" in " ".join(said.out.split())
+    assert "unknown-label, 4 images. " in message.out
+    assert "pixels-repeated, 1 set of identical images. " in message.out
+    assert "errors of 3 kinds in 7 images, warnings of 1 kind in 4 images" in " ".join(message.out.split())
     for found in json.loads(medprobe("manifest", "check", tmp_path / "m.csv", "--json").out):
         assert len(found["rows"]) == len(found["samples"])
         assert [table["sample_id"][row - 1] for row in found["rows"]] == found["samples"]
@@ -199,9 +199,9 @@ def test_what_is_not_told_is_counted_by_things(tmp_path: Path, medprobe) -> None
     table = pd.DataFrame({"sample_id": [f"s{row}" for row in range(450)], "path": "no.png", "label": "a"})
     table.to_csv(tmp_path / "m.csv", index=False)
     DatasetCard(name="m", task="binary", classes=["a", "b"]).save(tmp_path / "m.yaml")
-    said = medprobe("manifest", "check", tmp_path / "m.csv", "--most", 1)
-    assert "missing-file, 450 images. " in said.out
-    assert "and 449 more; --most 201 lists more, --json all" in said.out
+    message = medprobe("manifest", "check", tmp_path / "m.csv", "--most", 1)
+    assert "missing-file, 450 images. " in message.out
+    assert "and 449 more; --most 201 lists more, --json all" in message.out
 
 
 def test_groups_that_tie_copies_are_not_taken_for_patients(tmp_path: Path, medprobe) -> None:
@@ -215,8 +215,8 @@ def test_groups_that_tie_copies_are_not_taken_for_patients(tmp_path: Path, medpr
     )
     DatasetCard(name="m", task="binary", classes=["a", "b"], root="images").save(tmp_path / "m.yaml")
     fixed = tmp_path / "fixed.csv"
-    said = medprobe("manifest", "check", tmp_path / "m.csv", "--fix", "group-duplicates", "--out", fixed)
-    assert "no-groups" in said.out
+    message = medprobe("manifest", "check", tmp_path / "m.csv", "--fix", "group-duplicates", "--out", fixed)
+    assert "no-groups" in message.out
     assert DatasetCard.load(fixed.with_suffix(".yaml")).groups == "copies"
     shown = medprobe("manifest", "show", fixed).out
     assert "no-patients" in shown
@@ -250,8 +250,8 @@ def test_every_cache_of_a_backbone_is_compared_and_named_with_its_pooling(pets: 
         for one, other in (pair, both):
             vectors[ids.index(one)] = vectors[ids.index(other)]
         prints.append(_embed(pets, store, vectors, size=size, poolings=("cls", "mean")))
-    said = medprobe("manifest", "check", pets.path)
-    told, remarks = (" ".join(text.split()) for text in (said.out, said.err))
+    message = medprobe("manifest", "check", pets.path)
+    told, remarks = (" ".join(text.split()) for text in (message.out, message.err))
     for fingerprint in prints:
         assert f"timm:net@{fingerprint}, cls" in told
         assert f"timm:net@{fingerprint}, cls" in remarks
@@ -268,10 +268,10 @@ def test_no_absolute_path_is_told_of_an_image_that_is_outside_the_root(tmp_path:
     table.to_csv(tmp_path / "in" / "m.csv", index=False)
     (tmp_path / "in" / "m.yaml").write_text("name: m\ntask: binary\nclasses: [x, y]\n")
     for words in ((), ("--json",)):
-        said = medprobe("manifest", "check", tmp_path / "in" / "m.csv", *words)
-        assert said.status == 1
-        assert "path-outside-root" in said.out
-        assert "Zieglmaier" not in said.out
+        message = medprobe("manifest", "check", tmp_path / "in" / "m.csv", *words)
+        assert message.status == 1
+        assert "path-outside-root" in message.out
+        assert "Zieglmaier" not in message.out
     assert ".../scan.png" in medprobe("manifest", "check", tmp_path / "in" / "m.csv").out
 
 
@@ -280,8 +280,8 @@ def test_findings_name_files_to_the_terminal_and_rows_in_json(pets: Manifest, tm
     path = Manifest(hashed, pets.card, pets.path).save(tmp_path / "hashed.parquet").path
     pets.source(7).path.unlink()
     name = hashed["path"][7]
-    said = medprobe("manifest", "check", path).out
-    assert f'row 8 (sample_id "0007"): the file does not exist ({name})' in said
+    message = medprobe("manifest", "check", path).out
+    assert f'row 8 (sample_id "0007"): the file does not exist ({name})' in message
     [found] = json.loads(medprobe("manifest", "check", path, "--json").out)
     assert (found["rows"], found["samples"]) == ([8], ["0007"])
     assert name not in json.dumps(found)
@@ -289,6 +289,6 @@ def test_findings_name_files_to_the_terminal_and_rows_in_json(pets: Manifest, tm
 
 def test_what_to_do_is_told_beside_what_was_found(pets: Manifest, class_folders: Path, medprobe) -> None:
     shutil.copy(class_folders / "train/cat/00.png", class_folders / "test/cat/01.png")
-    said = " ".join(medprobe("manifest", "check", pets.path).out.split())
-    assert CODES["pixels-across-splits"].remedy in said
+    message = " ".join(medprobe("manifest", "check", pets.path).out.split())
+    assert CODES["pixels-across-splits"].remedy in message
     assert all(kind.remedy.endswith(".") for kind in CODES.values())
