@@ -49,8 +49,7 @@ class Estimate:
     range: tuple[float, float] = (0, 1)
     """Of the metric."""
     effects: Callable[[], np.ndarray] | None = None
-    """Gives (J, B), how much of each change of the mean each resample makes, and (0, B) for folds; None where all
-    resamples test the same groups."""
+    """Gives (J, B), how much of each change of the mean each resample makes; None where all test the same groups."""
 
 
 def interval_of(kind: str, estimate: Estimate, confidence: float) -> Bounds:
@@ -144,7 +143,7 @@ def _variance(left_out: np.ndarray, effects: np.ndarray | None) -> float:
     The error of a resample has effects of pairs, of a group that it tests and one that it learnt from (Efron and Stein
     1981). They tie resamples together in which the two groups have changed places (Bates et al. 2024, arXiv
     2104.00673), which under holdout is a share of the covariances of resamples, whatever their number. Folds of one
-    repeat have no covariance by the groups that they test, and all pairs that change places: of their whole variance.
+    repeat have no covariances, although such pairs tie them; adding a share of their variance covers no better.
     """
     variance = jackknife_variance(left_out)
     if effects is None:

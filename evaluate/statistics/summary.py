@@ -145,8 +145,6 @@ class MetricSamples:
         return len(p.unit) if self.metric is METRICS["subset_accuracy"] else p.scored.y.size
 
     def _effects(self, chosen: np.ndarray) -> np.ndarray:
-        if any(p.fold for p in self.predicted):  # within one repeat of folds, pairs of groups change places, too
-            return np.zeros((0, self.left_out.shape[1]))
         return np.where(chosen[:, None], np.nan_to_num(self.left_out - self.values[:, None]), 0) / chosen.sum()
 
     @property
