@@ -161,7 +161,7 @@ def test_shards_run_apart_and_the_last_one_publishes(medprobe, pets) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("-b", "efficientnet-lit0"), 'Did you mean "efficientnet-lite0"'),
         (("-b", "timm:resnet5@random"), 'Did you mean "resnet50'),
@@ -177,16 +177,16 @@ def test_shards_run_apart_and_the_last_one_publishes(medprobe, pets) -> None:
         (("-b", "timm:test_vit@random", "--device", "gpu"), "gpu"),
     ],
 )
-def test_what_cannot_be_extracted_is_one_clear_line(medprobe, pets, words, told) -> None:
+def test_what_cannot_be_extracted_is_one_clear_line(medprobe, pets, words, expected) -> None:
     said = medprobe("extract", pets, *words)
     assert said.status == 1
-    assert told in said.err
+    assert expected in said.err
     assert "Traceback" not in said.err
     assert not (pets.parent / "embeddings").exists()
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "status", "told"),
+    ("option", "value", "status", "expected"),
     [
         ("--shard", "3/2", 1, "error: --shard 3/2: is not a shard; write 1/4"),
         ("--shard", "half", 1, "error: --shard half: is not a shard"),
@@ -196,10 +196,10 @@ def test_what_cannot_be_extracted_is_one_clear_line(medprobe, pets, words, told)
         ("--precision", "fp8", 2, "'--precision': 'fp8' is not one of 'auto', 'fp32', 'bf16'."),
     ],
 )
-def test_impossible_options_are_refused_with_what_is_possible(medprobe, pets, option, value, status, told) -> None:
+def test_impossible_options_are_refused_with_what_is_possible(medprobe, pets, option, value, status, expected) -> None:
     said = medprobe("extract", pets, *_TINY, option, value)
     assert said.status == status
-    assert told in " ".join(said.err.replace("│", "").split())
+    assert expected in " ".join(said.err.replace("│", "").split())
 
 
 def test_a_manifest_that_is_not_there_and_a_store_that_cannot_be_are_told(medprobe, pets) -> None:
@@ -246,10 +246,10 @@ def test_backbones_shows_the_places_inside_and_all_of_one(medprobe) -> None:
     [images] = [line for line in medprobe("backbones", "dinov2-s").out.splitlines() if "images" in line]
     for step in ("shorter side to 256 px (bicubic)", "centre crop of 224 x 224 px", "bicubic-offset-0.1"):
         assert step in images
-    told = medprobe("backbones", "lvm-med-vit-b").out
+    expected = medprobe("backbones", "lvm-med-vit-b").out
     for fact in ("arXiv:2306.11925", "CC-BY-NC-ND-2.0", "mean@K, mean@lastN (blocks 1 to 12)"):
-        assert fact in told
-    assert '"lvm-med-vit-b@/path/to/lvmmed_vit.pth"' in told
+        assert fact in expected
+    assert '"lvm-med-vit-b@/path/to/lvmmed_vit.pth"' in expected
 
 
 @pytest.mark.parametrize(

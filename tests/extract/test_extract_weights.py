@@ -83,7 +83,7 @@ def test_one_changed_number_is_another_fingerprint(tmp_path, tensors) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (lambda tensors: tensors.pop("norm.weight"), "1 missing: norm.weight"),
         (lambda tensors: tensors.update(extra=torch.zeros(2)), "1 not part of the model: extra"),
@@ -91,16 +91,16 @@ def test_one_changed_number_is_another_fingerprint(tmp_path, tensors) -> None:
     ],
     ids=["missing", "extra", "misshapen"],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, told) -> None:
+def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, expected) -> None:
     own = dict(tensors)
     change(own)
     torch.save(own, tmp_path / "own.pth")
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match=expected):
         load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
 
 
 @pytest.mark.parametrize(
-    ("beside", "told"),
+    ("beside", "expected"),
     [
         ({"neck.weight": torch.zeros(2)}, "1 not part of the model: neck.weight"),
         ({"backbone2.norm.weight": torch.zeros(64)}, r"1 not part of the model: backbone2\.norm\.weight"),
@@ -108,9 +108,9 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, tensors, change, told) -> N
     ],
     ids=["neck", "second-backbone", "two-networks"],
 )
-def test_what_lies_beside_the_prefix_of_the_backbone_is_named(tmp_path, tensors, beside, told) -> None:
+def test_what_lies_beside_the_prefix_of_the_backbone_is_named(tmp_path, tensors, beside, expected) -> None:
     torch.save({f"backbone.{name}": value for name, value in tensors.items()} | beside, tmp_path / "own.pth")
-    with pytest.raises(WeightsError, match=rf"own\.pth: .*{told}"):
+    with pytest.raises(WeightsError, match=rf"own\.pth: .*{expected}"):
         load_backbone(_MODEL, weights=tmp_path / "own.pth", device="cpu")
 
 
@@ -160,10 +160,10 @@ _NOT_WHOLE = {".pth": "PyTorch", ".safetensors": "not a whole safetensors file",
 @pytest.mark.parametrize("suffix", _NOT_WHOLE)
 @pytest.mark.parametrize("held", _HELD)
 def test_a_file_that_holds_no_weights_is_one_clear_fault_and_never_called_malicious(tmp_path, suffix, held) -> None:
-    path, (content, told) = tmp_path / f"broken{suffix}", _HELD[held]
+    path, (content, expected) = tmp_path / f"broken{suffix}", _HELD[held]
     path.write_bytes(content)
     with pytest.raises(
-        WeightsError, match=rf"(?s)broken\{suffix}: .*({told.get(suffix, _NOT_WHOLE[suffix])})"
+        WeightsError, match=rf"(?s)broken\{suffix}: .*({expected.get(suffix, _NOT_WHOLE[suffix])})"
     ) as error:
         load_backbone(_MODEL, weights=path, device="cpu")
     assert "run code" not in str(error.value)
@@ -262,7 +262,7 @@ def test_without_the_hub_one_is_told_how_to_bring_the_weights(name, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("efficientnet-lit0", 'Did you mean "efficientnet-lite0"'),
         ("dinov2", "medprobe backbones"),
@@ -271,8 +271,8 @@ def test_without_the_hub_one_is_told_how_to_bring_the_weights(name, tmp_path, mo
         ("timm:", "medprobe backbones"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_near_ones(name, told) -> None:
-    with pytest.raises(BackboneError, match=told):
+def test_an_unknown_name_is_answered_with_the_near_ones(name, expected) -> None:
+    with pytest.raises(BackboneError, match=expected):
         load_backbone(name, device="cpu")
 
 

@@ -292,30 +292,30 @@ def test_what_is_asked_or_written_amiss_is_told(export: Path, header, rows, opti
     ],
 )
 def test_ids_that_stand_twice_are_told_by_rows_alone(export: Path, header: str, rows: list[str]) -> None:
-    said = refused(
+    refusal = refused(
         lambda: build_dicom(export, labels=_labels(export, rows, header), label_columns=["finding"]),
         f'2 rows (2, 3): the same value in column "{header.split(",")[0]}"',
     )
-    assert "PAT" not in said
-    assert _ROOT not in said
+    assert "PAT" not in refusal
+    assert _ROOT not in refusal
 
 
 def test_a_patient_of_two_labels_is_told_by_the_rows_of_the_table(export: Path) -> None:
     table = _labels(export, _BY_STUDY)
-    said = refused(lambda: build_dicom(export, labels=table, label_columns=["finding"], unit="patient"))
-    assert said == (
+    refusal = refused(lambda: build_dicom(export, labels=table, label_columns=["finding"], unit="patient"))
+    assert refusal == (
         f'{table}, 2 rows (1, 2): are of one patient and differ in column "finding"; give --unit study, or fix them.'
     )
 
 
 def test_a_study_of_two_patients_is_told_by_its_files(export: Path) -> None:
     _write(export / "d" / "other.dcm", 1, 0, 1, PatientID="PAT9")
-    said = refused(
+    refusal = refused(
         lambda: build_dicom(export, labels=_labels(export, _BY_STUDY), label_columns=["finding"]),
         "b/IM0001, d/other.dcm have one StudyInstanceUID and different PatientIDs",
     )
-    assert "PAT1" not in said
-    assert _ROOT not in said
+    assert "PAT1" not in refusal
+    assert _ROOT not in refusal
 
 
 _GREYS = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "Modality": "CT"}
@@ -361,15 +361,15 @@ def test_stretched_slices_are_not_told_of_where_a_window_is_given(tmp_path: Path
             _write(tmp_path / "tree" / f"{patient}{image}.dcm", patient, 0, image, **values)
     table = _labels(tmp_path, ["PAT0,a", "PAT1,b"], "PatientID,finding")
     columns = ("--labels", table, "--label-column", "finding", "--out", tmp_path / "m.csv")
-    said = medprobe("manifest", "build", "dicom", tmp_path / "tree", *columns, *window)
-    assert said.status == 0, said.err
-    assert ("2 series have a file for each slice and no window" in said.notes) is expected
+    refusal = medprobe("manifest", "build", "dicom", tmp_path / "tree", *columns, *window)
+    assert refusal.status == 0, refusal.err
+    assert ("2 series have a file for each slice and no window" in refusal.notes) is expected
 
 
 def test_the_help_names_the_choices_of_units_and_frames(medprobe) -> None:
-    said = " ".join(medprobe("manifest", "build", "dicom", "--help").out.replace("│", " ").split())
-    assert "image, study or patient" in said
-    assert "all, middle, middle:N" in said
+    refusal = " ".join(medprobe("manifest", "build", "dicom", "--help").out.replace("│", " ").split())
+    assert "image, study or patient" in refusal
+    assert "all, middle, middle:N" in refusal
 
 
 def test_a_tree_without_images_is_refused_with_what_it_holds(tmp_path: Path, export: Path) -> None:
@@ -382,14 +382,14 @@ def test_a_tree_without_images_is_refused_with_what_it_holds(tmp_path: Path, exp
 def test_from_the_command_line_no_uid_or_patient_is_left_in_any_id(export: Path, tmp_path: Path, medprobe) -> None:
     table = _labels(export, _BY_STUDY)
     command = ("manifest", "build", "dicom", export, "--labels", table, "--label-column", "finding")
-    said = medprobe(*command, "--attribute", "age", "--frames", "middle:2", "--out", tmp_path / "m.csv")
-    assert said.status == 0, said.err
+    refusal = medprobe(*command, "--attribute", "age", "--frames", "middle:2", "--out", tmp_path / "m.csv")
+    assert refusal.status == 0, refusal.err
     manifest = Manifest.load(tmp_path / "m.csv")
     ids = manifest.table[["sample_id", "unit_id", "group_id"]].to_csv()
     assert _ROOT not in ids
     assert "PAT" not in ids
-    assert "ids of patients (groups), units and images were replaced" in " ".join(said.err.split())
-    assert "SECRET" not in (tmp_path / "m.csv").read_text() + said.out + said.err
+    assert "ids of patients (groups), units and images were replaced" in " ".join(refusal.err.split())
+    assert "SECRET" not in (tmp_path / "m.csv").read_text() + refusal.out + refusal.err
     again = medprobe(*command, "--frames", "middle:2", "--out", tmp_path / "n.csv", "--keep-ids")
     assert again.status == 0
     assert _ROOT in (tmp_path / "n.csv").read_text()
@@ -400,9 +400,9 @@ def test_sample_ids_that_hold_a_uid_are_hashed_in_any_manifest(tmp_path: Path, d
         draw(tmp_path / f"{_ROOT}.{number}.png", number)
     rows = pd.DataFrame({"file": [f"{_ROOT}.{number}.png" for number in range(2)], "dx": ["a", "b"]})
     rows.to_csv(tmp_path / "t.csv", index=False)
-    said = medprobe("manifest", "build", "csv", tmp_path / "t.csv", "--image-column", "file", "--label-column", "dx",
+    refusal = medprobe("manifest", "build", "csv", tmp_path / "t.csv", "--image-column", "file", "--label-column", "dx",
                     "--out", tmp_path / "m.csv")  # fmt: skip
-    assert said.status == 0, said.err
+    assert refusal.status == 0, refusal.err
     assert _ROOT not in "".join(Manifest.load(tmp_path / "m.csv").sample_ids)
 
 

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a table is told at once, counted, and in the words of its owner."""
+"""Everything that is wrong with a table is reported at once, counted, and in the words of its owner."""
 
 from __future__ import annotations
 

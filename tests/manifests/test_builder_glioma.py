@@ -131,14 +131,14 @@ def test_a_folder_without_any_table_is_refused_as_such(brats: Path) -> None:
 def test_patients_that_lack_a_sequence_are_refused_all_at_once_or_left_out(brats: Path) -> None:
     (brats / "G, 002" / "G, 002_flair.nii.gz").unlink()
     (brats / "G, 004" / "G, 004_t2.nii.gz").unlink()
-    asked = {"sequences": ["t2", "flair"]}
-    said = refused(
-        lambda: build_glioma(brats, **asked), "2 errors", "row 2 of name_mapping.csv: no file of flair",
+    options = {"sequences": ["t2", "flair"]}
+    refusal = refused(
+        lambda: build_glioma(brats, **options), "2 errors", "row 2 of name_mapping.csv: no file of flair",
         "row 4 of name_mapping.csv: no file of t2", "--incomplete leave-out",
     )  # fmt: skip
-    assert "G, 00" not in said
+    assert "G, 00" not in refusal
     notices: list[str] = []
-    manifest = build_glioma(brats, **asked, incomplete="leave-out", notice=notices.append)
+    manifest = build_glioma(brats, **options, incomplete="leave-out", notice=notices.append)
     assert sorted(set(manifest.table["unit_id"])) == ["G, 001", "G, 003"]
     assert any(
         "Skipped 2 of 4 patients that lack a sequence: 2 rows (2, 4) of name_mapping.csv" in notice
@@ -246,11 +246,11 @@ def test_the_sequences_of_a_patient_are_fused_side_by_side(brats: Path, tmp_path
 
 
 def test_glioma_from_the_command_line_hides_the_patients(brats: Path, tmp_path: Path, medprobe) -> None:
-    said = medprobe(
+    refusal = medprobe(
         *("manifest", "build", "glioma-mri", brats, "--sequence", "t1ce", "--sequence", "t2"),
         *("--slices", "axial:largest-mask", "--mask", "seg", "--task", "multiclass", "--out", tmp_path / "g.csv"),
     )
-    assert said.status == 0, said.err
+    assert refusal.status == 0, refusal.err
     manifest = Manifest.load(tmp_path / "g.csv")
     assert (len(manifest), manifest.card.task) == (8, "multiclass")
     assert "G, 00" not in "".join(manifest.sample_ids) + "".join(manifest.units().group_id)
@@ -259,7 +259,7 @@ def test_glioma_from_the_command_line_hides_the_patients(brats: Path, tmp_path: 
 
 def test_any_cohort_is_built_from_the_command_line(brats: Path, tmp_path: Path, medprobe) -> None:
     words = ("--label-column", "WHO grade", "--sequence", "t2", "--slices", "axial:middle:1", "--keep-ids")
-    said = medprobe("manifest", "build", "nifti", brats, *words, "--out", tmp_path / "n.csv")
-    assert said.status == 0, said.err
+    refusal = medprobe("manifest", "build", "nifti", brats, *words, "--out", tmp_path / "n.csv")
+    assert refusal.status == 0, refusal.err
     manifest = Manifest.load(tmp_path / "n.csv")
     assert (manifest.table["unit_id"].tolist(), manifest.card.task) == (list(_PATIENTS), "multiclass")

@@ -65,21 +65,21 @@ def test_a_row_that_stands_twice_and_a_blank_label_are_told_together(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("csv", "1 image of 6 is missing: that of row 2"),
         ("dicom", "Without an image in labels.csv: row 2."),
         ("glioma-mri", "Skipped 1 of 4 patients that lack a sequence: row 2 of grades.csv."),
     ],
 )
-def test_a_missing_image_is_told_by_its_row(tmp_path: Path, name: str, told: str) -> None:
+def test_a_missing_image_is_told_by_its_row(tmp_path: Path, name: str, expected: str) -> None:
     tree = make(name, tmp_path / "set")
     (tree.src / tree.images[1]).unlink()
     if name == "glioma-mri":
         tree.options["incomplete"] = "leave-out"
     notices: list[str] = []
     tree.build(notice=notices.append)
-    assert any(told in notice for notice in notices)
+    assert any(expected in notice for notice in notices)
     assert not any(tree.images[1] in notice for notice in notices)
 
 

@@ -112,7 +112,7 @@ def test_ages_that_nobody_reaches_are_left_blank_and_counted(tmp_path: Path) -> 
 
 
 def _patients(tmp_path: Path, patients: list[str], groups: str) -> tuple[str, list[str]]:
-    """What is refused, and what is told, of four files of `patients` whose rows are in `groups`."""
+    """What is refused, and in which words, of four files of `patients` whose rows are in `groups`."""
     made = pytest.importorskip("made_dicom")
     import numpy as np
 

@@ -60,10 +60,10 @@ def test_kermany_has_its_splits_and_no_image_twice(chest_xray: Path, tmp_path: P
     }
     assert (manifest.card.task, manifest.card.classes) == ("binary", ["NORMAL", "PNEUMONIA"])
     assert all(read_image(source).shape == (12, 10) for source in manifest.sources())
-    told = "\n".join(notices)
-    assert "Skipped the folder __MACOSX/ (16 files)" in told
-    assert "Skipped the folder chest_xray/ (16 files)" in told
-    assert "The published val has only 2 images" in told
+    expected = "\n".join(notices)
+    assert "Skipped the folder __MACOSX/ (16 files)" in expected
+    assert "Skipped the folder chest_xray/ (16 files)" in expected
+    assert "The published val has only 2 images" in expected
     assert before.items() <= _before(tmp_path).items()
 
 
@@ -137,9 +137,9 @@ def test_ichallenge_amd_takes_photographs_and_leaves_masks(training400: Path, tm
     assert (manifest.card.task, manifest.card.classes) == ("binary", ["Non-AMD", "AMD"])
     assert class_counts(manifest)["all"].to_dict() == {"Non-AMD": 5, "AMD": 3}
     assert all(read_image(source).shape == (12, 10) for source in manifest.sources())
-    told = "\n".join(notices)
+    expected = "\n".join(notices)
     for words in ("Skipped the folder Disc_Masks/ (1 file)", "1 .db", "3 AMD and 5 Non-AMD photographs are here"):
-        assert words in told
+        assert words in expected
 
 
 def test_an_amd_photograph_in_the_other_folder_is_refused(training400: Path, draw) -> None:

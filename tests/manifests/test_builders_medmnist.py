@@ -140,8 +140,8 @@ def test_other_numbers_of_samples_than_published_are_told(tmp_path: Path) -> Non
     ],
 )
 def test_what_cannot_be_built_is_told_with_what_to_do(home: Path, dataset: str, size: str | None, message: str) -> None:
-    said = refused(lambda: build_medmnist(dataset, size=size), message)
-    assert str(home) not in said
+    refusal = refused(lambda: build_medmnist(dataset, size=size), message)
+    assert str(home) not in refusal
 
 
 def test_a_file_of_another_size_than_asked_for_is_refused_with_both(home: Path, tmp_path: Path, medprobe) -> None:
@@ -151,9 +151,9 @@ def test_a_file_of_another_size_than_asked_for_is_refused_with_both(home: Path, 
         build_medmnist(plain, size="224")
     with pytest.raises(ManifestError, match="holds images of 28 pixels, but 64 are requested"):
         build_medmnist(renamed)
-    said = medprobe("manifest", "build", "medmnist", "breastmnist", "--size", "64", "--out", tmp_path / "m.csv")
-    assert said.status == 1
-    assert f"error: ~{os.sep}.medmnist{os.sep}breastmnist_64.npz: holds images of 28 pixels" in said.err
+    refusal = medprobe("manifest", "build", "medmnist", "breastmnist", "--size", "64", "--out", tmp_path / "m.csv")
+    assert refusal.status == 1
+    assert f"error: ~{os.sep}.medmnist{os.sep}breastmnist_64.npz: holds images of 28 pixels" in refusal.err
     assert len(build_medmnist(plain, size="28")) == len(build_medmnist(plain)) == 13
 
 
@@ -202,16 +202,16 @@ def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(home: Path
 def test_without_a_network_a_download_says_so_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing listens at the port of "discard", and no name is looked up.
     monkeypatch.setattr(medmnist_facts, "_RECORD", "http://127.0.0.1:9")
-    said = refused(lambda: build_medmnist("breastmnist", download=True), "cannot be downloaded: Connection refused")
-    assert "Errno" not in said
+    refusal = refused(lambda: build_medmnist("breastmnist", download=True), "cannot be downloaded: Connection refused")
+    assert "Errno" not in refusal
 
 
 @pytest.mark.realdata
 def test_pneumoniamnist_by_name_from_the_command_line(realdata: Path, tmp_path: Path, medprobe) -> None:
     out = tmp_path / "p.parquet"
-    said = medprobe("manifest", "build", "medmnist", realdata / "pneumoniamnist.npz", "--out", out)
-    assert said.status == 0, said.err
-    assert "3,882 of 4,708 in train" in said.err
+    refusal = medprobe("manifest", "build", "medmnist", realdata / "pneumoniamnist.npz", "--out", out)
+    assert refusal.status == 0, refusal.err
+    assert "3,882 of 4,708 in train" in refusal.err
     manifest = Manifest.load(out)
     assert class_counts(manifest).sum().to_dict() == {"train": 3882, "val": 524, "test": 624, "total": 5030}
     assert manifest.card.classes == ["normal", "pneumonia"]

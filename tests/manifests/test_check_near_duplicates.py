@@ -151,7 +151,7 @@ def test_a_scan_in_disguise_is_found_among_scans_that_look_alike(tmp_path: Path,
 
 
 def _pairs_found(manifest: Manifest) -> dict[tuple[int, int], str]:
-    """The numbers of the scan and the copy of each near-duplicate, and how they are said to differ."""
+    """The numbers of the scan and the copy of each near-duplicate, and how they differ, by the message."""
     stats, split = manifest_image_stats(manifest, show_progress=False), manifest.table["split"].to_numpy()
     pairs = near_pairs((split == "test").astype(np.int64), stats=stats)
     number = manifest.table["path"].str.extract(r"(\d+)\.png")[0].astype(int).to_numpy()
@@ -276,8 +276,8 @@ def test_the_command_compares_the_embeddings_of_every_cache_it_finds(scans: Path
         draft.append(ids, [f"{number:032x}" for number in stamps], stamps, {"pooled": vectors})
         draft.publish(ids, stamps=stamps, device="cpu")
     told = "train/ill/ill-003.png (train) ~ test/well/well-305.png (test): cosine 1.000"
-    status, said, _ = medprobe("manifest", "check", manifest.path)
-    assert (status, told in " ".join(said.split())) == (0, True)
+    status, refusal, _ = medprobe("manifest", "check", manifest.path)
+    assert (status, told in " ".join(refusal.split())) == (0, True)
     (tmp_path / "embeddings").rename(tmp_path / "elsewhere")
     assert "near-embedding" not in medprobe("manifest", "check", manifest.path).out
     assert "near-embedding" in medprobe("manifest", "check", manifest.path, "--cache", tmp_path / "elsewhere").out

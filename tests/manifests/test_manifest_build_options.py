@@ -30,7 +30,7 @@ def build(class_folders: Path, tmp_path: Path, medprobe: Callable) -> Callable:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (("--split", "grouped:70/15"), "--split grouped:70/15: the shares sum to 85, not to 100 (or 1)."),
         (("--split", "grouped:50/25/20"), "the shares sum to 95"),
@@ -55,11 +55,11 @@ def build(class_folders: Path, tmp_path: Path, medprobe: Callable) -> Callable:
     ],
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
 )
-def test_a_wrong_option_is_one_clear_message_before_anything_is_made(build, tmp_path, options, told) -> None:
+def test_a_wrong_option_is_one_clear_message_before_anything_is_made(build, tmp_path, options, expected) -> None:
     message = build("m.parquet", *options)
     assert message.status == 1
     assert message.err.startswith("error: ")
-    assert told in message.err
+    assert expected in message.err
     for raw in ("Input should", "Field required", "Tuple", "Value error"):
         assert raw not in message.err
     assert {file.name for file in tmp_path.iterdir()} == {"list.csv", "pets"}
@@ -71,8 +71,8 @@ def test_all_wrong_options_are_told_at_once_and_so_is_a_manifest_that_is_there(b
     message = build("m.parquet", "--window", "foo", "--split", "nonsense", "--task", "multi", "--name", ".x")
     assert message.status == 1
     assert message.err.startswith("error: 5 options are wrong:\n")
-    for told in ("--window foo", '"nonsense"', '"multi"', '--name ".x"', "m.parquet: exists already"):
-        assert told in message.err
+    for expected in ("--window foo", '"nonsense"', '"multi"', '--name ".x"', "m.parquet: exists already"):
+        assert expected in message.err
     assert (tmp_path / "m.parquet").read_bytes() == before
 
 
@@ -87,8 +87,8 @@ def test_words_for_a_builders_own_options_are_told_with_the_others_before_anythi
         "manifest", "build", "chexpert", tmp_path / "nowhere", "--unit", "x", "--valid", "y", "--split", "z"
     )
     assert message.err.startswith("error: 3 options are wrong:\n")
-    for told in ('--unit: unknown word "x"', '--valid: unknown word "y"', 'unknown split "z"'):
-        assert told in message.err
+    for expected in ('--unit: unknown word "x"', '--valid: unknown word "y"', 'unknown split "z"'):
+        assert expected in message.err
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_split_that_takes_the_place_of_the_data_sets_own_is_told(class_folders
     command = ("manifest", "build", "folder", class_folders, "--out", tmp_path / "m.parquet")
     message = medprobe(*command, "--split", "grouped:80/20")
     assert message.status == 0, message.err
-    told = "--split grouped:80/20 replaces the split of the data set (23 in train, 20 in test)."
-    assert told in message.notes
+    expected = "--split grouped:80/20 replaces the split of the data set (23 in train, 20 in test)."
+    assert expected in message.notes
     assert "replaces the split" not in medprobe(*command, "--overwrite").notes
 
 

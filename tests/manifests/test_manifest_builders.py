@@ -51,10 +51,10 @@ def test_what_is_left_out_is_told(class_folders: Path, draw) -> None:
     (class_folders / "train" / "mouse").mkdir()
     notices: list[str] = []
     manifest = build_folder(class_folders, notice=notices.append)
-    told = "\n".join(notices)
+    expected = "\n".join(notices)
     for words in ("2 files that are not images: 1 .db, 1 .txt", "1 image in train/ itself", "mouse/ holds no images",
                   "1 link to folders inside cat/", "1 image in folders inside the class folders"):  # fmt: skip
-        assert words in told
+        assert words in expected
     assert class_counts(manifest).loc["cat", "train"] == 12 + 3
     assert manifest.card.classes == ["cat", "dog"]
 
@@ -274,8 +274,8 @@ def test_ids_made_of_paths_and_frames_are_hidden_where_patients_are_named(tmp_pa
     rows = {"file": "Smith.h5#images", "n": range(4), "dx": list("abab"), "who": list("PQRS")}
     pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
     asked = ("--image-column", "file", "--label-column", "dx", "--frame-column", "n", "--group-column", "who")
-    said = medprobe("manifest", "build", "csv", tmp_path / "t.csv", *asked, "--out", tmp_path / "m.parquet")
-    assert said.status == 0, said.err
+    refusal = medprobe("manifest", "build", "csv", tmp_path / "t.csv", *asked, "--out", tmp_path / "m.parquet")
+    assert refusal.status == 0, refusal.err
     ids = Manifest.load(tmp_path / "m.parquet").sample_ids
     assert len(set(ids)) == 4
     assert not any("Smith" in name for name in ids)
@@ -286,11 +286,11 @@ def test_an_order_of_classes_that_is_only_alphabetical_is_told(tmp_path: Path) -
     page.save(tmp_path / "a.tif", save_all=True, append_images=[page, page])
     pd.DataFrame({"file": "a.tif", "n": range(3), "dx": ["low", "medium", "high"]}).to_csv(tmp_path / "t.csv")
     columns = {"image_column": "file", "label_columns": ["dx"], "frame_column": "n", "task": "ordinal"}
-    told: list[str] = []
-    build_csv(tmp_path / "t.csv", **columns, notice=told.append)
-    build_csv(tmp_path / "t.csv", **columns, classes=["low", "medium", "high"], notice=told.append)
-    assert len(told) == 1
-    assert "high, low, medium" in told[0]
+    expected: list[str] = []
+    build_csv(tmp_path / "t.csv", **columns, notice=expected.append)
+    build_csv(tmp_path / "t.csv", **columns, classes=["low", "medium", "high"], notice=expected.append)
+    assert len(expected) == 1
+    assert "high, low, medium" in expected[0]
 
 
 def test_class_folders_may_hold_dicom_under_any_name(tmp_path: Path) -> None:

@@ -150,16 +150,16 @@ def test_check_ends_with_1_on_errors_and_0_on_warnings(medprobe, class_folders: 
     assert medprobe("manifest", "build", "folder", class_folders, "--out", out)[0] == 0
     assert medprobe("manifest", "check", out)[:2] == (0, "m: 43 images checked, nothing found.\n")
     shutil.copy(class_folders / "train/cat/00.png", class_folders / "train/cat/01.png")
-    status, said, _ = medprobe("manifest", "check", out)
-    assert (status, "train/cat/00.png = train/cat/01.png" in said) == (0, True)
+    status, refusal, _ = medprobe("manifest", "check", out)
+    assert (status, "train/cat/00.png = train/cat/01.png" in refusal) == (0, True)
     shutil.copy(class_folders / "train/cat/05.png", class_folders / "test/cat/01.png")
-    status, said, _ = medprobe("manifest", "check", out)
+    status, refusal, _ = medprobe("manifest", "check", out)
     assert status == 1
-    assert "pixels-across-splits" in said
-    assert max(map(len, said.splitlines())) <= 80
-    status, said, _ = medprobe("manifest", "check", out, "--json")
+    assert "pixels-across-splits" in refusal
+    assert max(map(len, refusal.splitlines())) <= 80
+    status, refusal, _ = medprobe("manifest", "check", out, "--json")
     assert status == 1
-    assert {found["code"] for found in json.loads(said)} == {"pixels-across-splits", "pixels-repeated"}
+    assert {found["code"] for found in json.loads(refusal)} == {"pixels-across-splits", "pixels-repeated"}
     saved = tmp_path / "found.json"
     status, _, remarks = medprobe("manifest", "check", out, "--save", saved)
     assert (status, "--allow pixels-across-splits" in remarks, saved.exists()) == (1, True, False)
@@ -171,18 +171,18 @@ def test_check_ends_with_1_on_errors_and_0_on_warnings(medprobe, class_folders: 
 def test_building_and_showing_tell_counts_and_never_overwrite_unasked(medprobe, class_folders: Path, tmp_path) -> None:
     out = tmp_path / "m.csv"
     words = ("manifest", "build", "folder", class_folders, "--out", out)
-    status, said, _ = medprobe(*words, "--name", "Pets at home")
+    status, refusal, _ = medprobe(*words, "--name", "Pets at home")
     assert status == 0
-    assert re.search(r"cat +12 +10 +22", said)
-    assert said.startswith("Pets at home (binary): 43 images in 2 classes")
+    assert re.search(r"cat +12 +10 +22", refusal)
+    assert refusal.startswith("Pets at home (binary): 43 images in 2 classes")
     before = out.read_bytes()
     status, _, remarks = medprobe(*words)
     assert (status, "--overwrite" in remarks) == (1, True)
     assert medprobe(*words, "--overwrite")[0] == 0
     assert out.read_bytes() == before
-    status, said, _ = medprobe("manifest", "show", out)
+    status, refusal, _ = medprobe("manifest", "show", out)
     assert status == 0
-    assert "m-montage.png" in said.replace("\n", "")
+    assert "m-montage.png" in refusal.replace("\n", "")
     assert Image.open(tmp_path / "m-montage.png").format == "PNG"
 
 
@@ -191,41 +191,41 @@ def test_the_command_line_builds_from_tables_and_arrays(medprobe, class_folders:
     table.to_csv(tmp_path / "labels.csv", index=False)
     words = ("manifest", "build", "csv", tmp_path / "labels.csv", "--image-column", "path", "--label-column", "label")
     options = ("--group-column", "patient", "--split-column", "split", "--root", class_folders)
-    status, said, _ = medprobe(*words, *options, "--out", tmp_path / "out.csv")
-    assert (status, "43 groups" in said) == (0, True)
+    status, refusal, _ = medprobe(*words, *options, "--out", tmp_path / "out.csv")
+    assert (status, "43 groups" in refusal) == (0, True)
     status, _, remarks = medprobe(*words, "--out", tmp_path / "labels.csv", "--overwrite")
     assert (status, "never replaced" in remarks) == (1, True)
     status, _, remarks = medprobe(*words, "--task", "ordnal", "--out", tmp_path / "o.csv")
     assert (status, 'Did you mean "ordinal"' in remarks) == (1, True)
     np.savez(tmp_path / "a.npz", train_images=np.zeros((3, 4, 4), np.uint8), train_labels=np.array([0, 1, 1]))
-    status, said, _ = medprobe(
+    status, refusal, _ = medprobe(
         "manifest", "build", "npz", tmp_path / "a.npz", "--classes", "x, y", "--out", tmp_path / "a.csv"
     )
-    assert (status, bool(re.search(r"y +2", said))) == (0, True)
+    assert (status, bool(re.search(r"y +2", refusal))) == (0, True)
 
 
 @pytest.mark.realdata
 def test_the_ten_leaks_of_the_brain_images_are_found_and_no_more(medprobe, realdata: Path, tmp_path: Path) -> None:
     out = tmp_path / "brain.parquet"
     assert medprobe("manifest", "build", "folder", realdata / "brain-mri", "--out", out)[0] == 0
-    status, said, _ = medprobe("manifest", "check", out)
+    status, refusal, _ = medprobe("manifest", "check", out)
     assert status == 1
     # A pair may take two lines of 80 columns.
-    pairs = re.findall(r"(train/\S+) \(train\) = (test/\S+)\s+\(test\)", said)
+    pairs = re.findall(r"(train/\S+) \(train\) = (test/\S+)\s+\(test\)", refusal)
     assert len(set(pairs)) == 10
     for one, other in pairs:
         pixels = [np.asarray(Image.open(realdata / "brain-mri" / name)) for name in (one, other)]
         np.testing.assert_array_equal(*pixels)
-    assert "pixels-across-splits, 10 sets of identical images." in said
-    assert "errors of 1 kind in 20 images" in said
+    assert "pixels-across-splits, 10 sets of identical images." in refusal
+    assert "errors of 1 kind in 20 images" in refusal
 
 
 def test_a_montage_replaces_nothing_that_it_was_not_told_to(pets, tmp_path, medprobe) -> None:
     before = pets.path.read_bytes()
     for place in (pets.path, pets.source(0).path):
-        status, _, told = medprobe("manifest", "show", pets.path, "--out", place)
+        status, _, expected = medprobe("manifest", "show", pets.path, "--out", place)
         assert status == 1
-        assert ".png" in told or "--overwrite" in told
+        assert ".png" in expected or "--overwrite" in expected
     assert pets.path.read_bytes() == before
     for _ in range(2):
         assert medprobe("manifest", "show", pets.path).status == 0
@@ -235,6 +235,6 @@ def test_a_table_in_utf_16_is_one_clear_line(tmp_path, medprobe) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("file,dx\na.png,cat\n", encoding="utf-16")
     words = ("--image-column", "file", "--label-column", "dx", "--out", tmp_path / "m.parquet")
-    status, _, told = medprobe("manifest", "build", "csv", table, *words)
+    status, _, expected = medprobe("manifest", "build", "csv", table, *words)
     assert status == 1
-    assert "save it as CSV (UTF-8)" in told
+    assert "save it as CSV (UTF-8)" in expected

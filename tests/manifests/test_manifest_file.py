@@ -126,8 +126,8 @@ _FAULTS = [
 @pytest.mark.parametrize(("columns", "message"), _FAULTS, ids=[message for _, message in _FAULTS])
 def test_a_faulty_table_is_refused_naming_row_and_column(tmp_path: Path, columns: dict, message: str) -> None:
     path = _write(tmp_path, pd.DataFrame({**_ROWS, **columns}).to_csv(index=False))
-    said = refused(lambda: Manifest.load(path), message)
-    assert said.startswith(f"{path}, ")
+    refusal = refused(lambda: Manifest.load(path), message)
+    assert refusal.startswith(f"{path}, ")
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
 def test_faults_that_are_too_many_to_be_told_one_by_one_are_counted(tmp_path: Path) -> None:
     rows = "".join(f"s{row % 300},{row},a\n" for row in range(600))
-    said = refused(lambda: Manifest.load(_write(tmp_path, f"sample_id,path,label\n{rows}")))
-    first, *_, last = said.splitlines()
+    refusal = refused(lambda: Manifest.load(_write(tmp_path, f"sample_id,path,label\n{rows}")))
+    first, *_, last = refusal.splitlines()
     assert first.endswith(": 300 errors:")
     assert last == "  and 290 more"
 
@@ -298,10 +298,10 @@ _SOUND = "name: t\ntask: binary\nclasses: [a, b]\n"
 )
 def test_a_faulty_card_is_refused_naming_the_field(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.yaml").write_text(text)
-    said = refused(lambda: DatasetCard.load(tmp_path / "t.yaml"), message)
-    assert said.startswith(str(tmp_path / "t.yaml"))
+    refusal = refused(lambda: DatasetCard.load(tmp_path / "t.yaml"), message)
+    assert refusal.startswith(str(tmp_path / "t.yaml"))
     for raw in ("Input should", "Value error", ".."):
-        assert raw not in said
+        assert raw not in refusal
 
 
 @pytest.mark.parametrize(

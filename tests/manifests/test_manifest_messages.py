@@ -73,8 +73,8 @@ def test_every_line_fits_the_terminal_or_is_one_word_and_damage_is_shown(
             one_word = len(line.split()) == 1
             assert cell_len(line) <= columns or one_word or is_command, line
     # What names things is whole, so that it can be searched for and copied.
-    told = message.out
-    assert all(re.search(rf"{code} +\d+ ", told) for code in ("pixels-across-splits", "unreadable-image"))
+    expected = message.out
+    assert all(re.search(rf"{code} +\d+ ", expected) for code in ("pixels-across-splits", "unreadable-image"))
 
 
 def test_building_tells_what_fits_the_terminal(tmp_path: Path, draw, medprobe) -> None:
@@ -251,14 +251,14 @@ def test_every_cache_of_a_backbone_is_compared_and_named_with_its_pooling(pets: 
             vectors[ids.index(one)] = vectors[ids.index(other)]
         prints.append(_embed(pets, store, vectors, size=size, poolings=("cls", "mean")))
     message = medprobe("manifest", "check", pets.path)
-    told, remarks = (" ".join(text.split()) for text in (message.out, message.err))
+    expected, remarks = (" ".join(text.split()) for text in (message.out, message.err))
     for fingerprint in prints:
-        assert f"timm:net@{fingerprint}, cls" in told
+        assert f"timm:net@{fingerprint}, cls" in expected
         assert f"timm:net@{fingerprint}, cls" in remarks
-    assert "test/dog/03.png (test): cosine 1.000" in told
-    assert "test/dog/04.png (test): cosine 1.000" in told
-    assert re.search(r"test/cat/06.png \(test\): cosine 1.000 \(\S+ cls, and close by 1 other cache\)", told)
-    assert "near-embedding, 3 pairs." in told
+    assert "test/dog/03.png (test): cosine 1.000" in expected
+    assert "test/dog/04.png (test): cosine 1.000" in expected
+    assert re.search(r"test/cat/06.png \(test\): cosine 1.000 \(\S+ cls, and close by 1 other cache\)", expected)
+    assert "near-embedding, 3 pairs." in expected
 
 
 def test_no_absolute_path_is_told_of_an_image_that_is_outside_the_root(tmp_path: Path, medprobe) -> None:

@@ -136,8 +136,8 @@ def test_what_people_wrote_of_other_data_is_not_taken_over_and_that_is_told(buil
     building(class_folders)
     card = tmp_path / "m.yaml"
     _with_words(card, license="CC0-1.0", description="Pets.")
-    told = "license, description of the replaced m.yaml were not kept"
-    assert told in building(class_folders / "train")
+    expected = "license, description of the replaced m.yaml were not kept"
+    assert expected in building(class_folders / "train")
     assert (DatasetCard.load(card).license, DatasetCard.load(card).description) == ("", "")
 
 

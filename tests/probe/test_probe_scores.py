@@ -1,4 +1,4 @@
-"""Scores: those of scikit-learn, under any whole-number weights, with absent classes left out and told."""
+"""Scores: those of scikit-learn, under any whole-number weights, with absent classes left out and named."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_the_page_loads_and_runs_nothing(text: str) -> None:
 
 def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
     words = HtmlPage(text).words.replace("\u00a0", " ")
-    for told in (
+    for expected in (
         "24 images of 12 groups in 2 classes",
         "Every class has 50.0% of images.",
         "Always giving the majority class has an accuracy of 0.333 on test",
@@ -79,7 +79,7 @@ def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
         "Doe 2024",
         "<b>benign</b>",
     ):
-        assert told in words, told
+        assert expected in words, expected
     assert "<b>benign" not in text
 
 
@@ -97,8 +97,8 @@ def test_figures_say_what_they_show(text: str) -> None:
     page = HtmlPage(text)
     figures = {str(attrs["id"]): attrs for tag, attrs in page.elements if tag == "figure"}
     assert list(figures) == ["classes-figure", "sizes-figure", "intensities-figure"]
-    told = [str(attrs["aria-label"]) for _, attrs in page.elements if attrs.get("role") == "img"]
-    [grey] = re.findall(r"Mean grey level: <b>benign</b> (\d+), malignant & odd (\d+)", " ".join(told))
+    expected = [str(attrs["aria-label"]) for _, attrs in page.elements if attrs.get("role") == "img"]
+    [grey] = re.findall(r"Mean grey level: <b>benign</b> (\d+), malignant & odd (\d+)", " ".join(expected))
     assert int(grey[0]) == pytest.approx(64, abs=4)
     assert int(grey[1]) == pytest.approx(192, abs=4)
 
