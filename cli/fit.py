@@ -32,11 +32,12 @@ def fit(
     ] = None,
     backbones: Annotated[list[str] | None, typer.Option("--backbone", "-b", help="Only this backbone.")] = None,
     pooling: Annotated[str | None, typer.Option(help="Only this pooling.")] = None,
-    probe: Annotated[
-        str | None,
+    probes: Annotated[
+        list[str] | None,
         typer.Option(
+            "--probe",
             help="logreg, knn, gbm or centroid, with settings as in knn:k=[5,11]; of RUN a name that it has."
-            " [default for a manifest: logreg]"
+            " [default for a manifest: logreg]",
         ),
     ] = None,
     aggregation: Annotated[
@@ -83,7 +84,9 @@ def fit(
         raise OutputError(f"{onnx}: is there already; choose another --onnx, or add --overwrite.")
     if len(backbones or ()) > 1:
         raise ProbeError(f"a model has one backbone, and --backbone names {one_of(backbones or ())}; give one of them.")
-    backbone = backbones[0] if backbones else None
+    if len(probes or ()) > 1:
+        raise ProbeError(f"a model has one probe, and --probe names {one_of(probes or ())}; give one of them.")
+    backbone, probe = (given[0] if given else None for given in (backbones, probes))
     chosen: dict[str, Any] = {"backbone": backbone, "pooling": pooling, "probe": probe}
     if source.is_dir():
         if aggregation or metric:

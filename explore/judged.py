@@ -112,8 +112,8 @@ def manifests_of_run(run: Run, manifest: Manifest, external: Manifest | None) ->
         if one.digest != about["digest"]:
             other = "another version of it" if about["name"] == one.name else f'"{about["name"]}"'
             raise ReportError(
-                f"{one.path or one.name}: the run was made with {other}: ids, labels, groups, split or classes differ."
-                " Give the manifest that it was made with, or run `medprobe probe` again."
+                f"{one.path or one.name}: the run was made with {other}: ids, frames, labels, groups, split or classes"
+                " differ. Give the manifest that it was made with, or run `medprobe probe` again."
             )
     return manifests
 

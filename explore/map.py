@@ -238,7 +238,7 @@ def _outcomes(manifest: Manifest, cache: EmbeddingCache, pooling: str, run: Run 
     if units is None:
         raise ReportError(
             f"{manifest.path or manifest.name}: the run was made with another manifest or another version of this one:"
-            " ids, labels, groups, split or classes differ. Run `medprobe probe` again."
+            " ids, frames, labels, groups, split or classes differ. Run `medprobe probe` again."
         )
     fingerprint = cache.spec.fingerprint
     if fingerprint not in set(run.scores["fingerprint"]):

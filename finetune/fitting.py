@@ -149,6 +149,7 @@ class CellFitter:
             )
         if self.plan.keep_weights and fits is not None:
             about = {"task": task.task, "classes": list(task.classes), "system": cell.key.probe, "seed": resample.seed}
+            about["dataset"] = self.plan.experiment.data.manifest.name
             save_weights(trained.classifier, fits.weights(cell.folder), about)
         return task.result(
             resample,

@@ -208,10 +208,10 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """32 hex digits over task, classes, and every sample's id, unit, group, split, modality and label.
+        """32 hex digits over task, classes, and every sample's id, unit, group, split, modality, label and part.
 
-        The order of rows, the file format, paths and attributes make no difference: two manifests of one digest give
-        a probe the same problem.
+        The order of rows, the file format, the paths of files and attributes make no difference: two manifests of one
+        digest give a probe the same problem. The part is the frame, array or window that a sample takes of its file.
         """
         hasher = blake2b(digest_size=16)
         hasher.update(canonical_json([1, self.card.task, self.card.classes]).encode())
@@ -221,6 +221,8 @@ class Manifest:
         for column in (ids, self.unit_ids, self.group_ids, *optional):
             _digest_text(hasher, as_arrow(column).take(order))
         hasher.update(label_codes(self.table, self.card)[order.to_numpy()].astype("<i8").tobytes())
+        if (parts := self.parts()).any():
+            hasher.update(parts[order.to_numpy()].astype("<u4").tobytes())
         return hasher.hexdigest()
 
     @cached_property

@@ -11,6 +11,9 @@ import numpy as np
 from ..metrics.retrieval import Retrieved
 from ..resampling.resample import Resample
 
+DIVERGED = "training ended where"
+"""How the note of a fit begins whose loss became NaN."""
+
 
 @dataclass(frozen=True, eq=False)
 class FitResult:

@@ -297,7 +297,7 @@ def _united(
                 raise MergeError(
                     f"{there[run[other][0]][1]} and {there[place][1]} cannot be merged: both have"
                     f" {_words(SystemKey(*row[list(SYSTEM)]))}, {_resample(row['seed'], row['fold'])}, but with"
-                    f" different {name.replace('_', ' ')}. Make one of them again without it."
+                    f" different {name.replace('_', ' ')}. Leave one out, or make it again without what both have."
                 )
     kept = whole[run == first]
     parts = [*_CELL, "split"] if "split" in whole else _CELL

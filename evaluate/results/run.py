@@ -171,7 +171,7 @@ class Run:
         if wrong:
             raise ReportError(
                 f"{folder}: {one_of(wrong)} and {_INFO} are not of one run: a file was altered, damaged or taken from"
-                " another run. Run `medprobe probe` again."
+                " another run. Make the run again."
             )
         return cls(**read, **left_out, info=info)
 
@@ -236,17 +236,15 @@ def _read_info(folder: Path) -> dict[str, Any]:
         seal = info.pop("seal", None) if isinstance(info, dict) else None
         is_sealed = seal is not None and seal == _seal(info)
     except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(f"{path}: is damaged ({first_line(error)}). Run `medprobe probe` again.") from error
+        raise ReportError(f"{path}: is damaged ({first_line(error)}). Make the run again.") from error
     if not isinstance(info, dict) or info.pop("kind", None) != _KIND:
         raise ReportError(f"{path}: does not describe a run of medprobe; give the folder that `medprobe probe` wrote.")
     schema = info.pop("schema", None)
     if schema != SCHEMA:
         raise ReportError(
-            f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it, or run"
-            " `medprobe probe` again."
+            f"{path}: is of version {schema}, this medprobe reads {SCHEMA}; install the one that wrote it, or make"
+            " the run again."
         )
     if not is_sealed:
-        raise ReportError(
-            f"{path}: is not as `medprobe probe` wrote it: it was edited or damaged. Run `medprobe probe` again."
-        )
+        raise ReportError(f"{path}: is not as medprobe wrote it: it was edited or damaged. Make the run again.")
     return info

@@ -134,14 +134,14 @@ def read(path: Path, schema: pa.Schema) -> pd.DataFrame:
         ReportError: the file is missing, damaged, or lacks columns.
     """
     if not path.is_file():
-        raise ReportError(f"{path}: is missing; the run is incomplete. Run `medprobe probe` again.")
+        raise ReportError(f"{path}: is missing; the run is incomplete. Make the run again.")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         absent = [field.name for field in schema if field.name not in table.column_names]
         if not absent:
             return as_frame(table.select(schema.names).cast(schema))
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ReportError(f"{path}: is damaged or not a Parquet file. Run `medprobe probe` again.") from error
+        raise ReportError(f"{path}: is damaged or not a Parquet file. Make the run again.") from error
     raise ReportError(f"{path}: lacks the columns {', '.join(absent)}; it was not written by `medprobe probe`.")
 
 

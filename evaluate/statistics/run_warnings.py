@@ -10,6 +10,7 @@ import pandas as pd
 
 from ...manifests.validation.diagnostics import CODES, Diagnostic, by_severity, diagnostic
 from ..metrics.registry import find_metric
+from ..results.fit_result import DIVERGED
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SYSTEM, SystemKey
 from .pairing import system_labels
@@ -52,7 +53,8 @@ def _on_fits(run: Run) -> Iterator[Diagnostic]:
         for note, count in notes.most_common():
             if note.startswith("path ended"):
                 continue  # a search along C is meant to end once nothing more can be gained
-            yield diagnostic("fit-note", f"{name}, {count} of {len(rows)} fits: {note}", things=count)
+            code = "diverged-training" if note.startswith(DIVERGED) else "fit-note"
+            yield diagnostic(code, f"{name}, {count} of {len(rows)} fits: {note}", things=count)
         failed = int((~rows["converged"]).sum())
         if failed:
             message = f"{name}: {failed} of {len(rows)} chosen fits did not converge"

@@ -19,6 +19,7 @@ import torch
 from ...base import fingerprint
 from ...base.errors import TrainingError
 from ...evaluate.resampling.resample import Resample
+from ...evaluate.results.fit_result import DIVERGED
 from ...probe import ProbeTask
 from ..inputs.sources import Inputs
 from .checkpoint import Checkpoint, Interrupted
@@ -233,7 +234,7 @@ class Training:
         self.stepper.restore(state["stepper"])
 
     def _notes(self) -> list[str]:
-        notes = [f"training ended where {self.diverged}"] if self.diverged else []
+        notes = [f"{DIVERGED} {self.diverged}"] if self.diverged else []
         if self.stepper.part < self.recipe.batch_size:
             notes.append(f"batches were computed in parts of {self.stepper.part} images: there is no memory for more")
         if any(math.isnan(curve["val_metric"]) for curve in self.curves):

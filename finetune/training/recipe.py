@@ -70,7 +70,7 @@ class Recipe(Augmentation, frozen=True):
     """Factor on the learning rate from each block to the one before it; by default 0.75 in networks with attention, 1
     (the same rate for all) in others."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Of the learning rate after warm-up, step by step."""
+    """Of the learning rate, step by step; warm-up takes the place of its first steps, as in timm."""
     min_lr: NonNegativeFloat = 0.0
     """Learning rate at the end of the schedule."""
     warmup_epochs: NonNegativeFloat = 2

@@ -186,6 +186,10 @@ CODES: dict[str, Code] = {
     "not-converged": Code(
         "warning", "fits did not converge", "Narrow the grid of C, or scale the features.", ("fit", "fits")
     ),
+    "diverged-training": Code(
+        "warning", "a training ended at NaN; its best epoch before that is scored",
+        "Take a lower learning rate, or a longer warm-up.", ("fit", "fits"),
+    ),
     "fit-note": Code(
         "note", "a remark of a probe on its fits",
         "Where a value is at its grid's edge, try a wider grid; other notes need no action.", ("fit", "fits"),

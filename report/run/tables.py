@@ -104,7 +104,7 @@ def unfreezing_table(data: ReportData) -> Table | None:
         " probe on the same backbone, on the same test units: mean over seeds, 95 % interval were other groups tested,"
         f" p-value ({_tests(rows)}) and p-value after Holm's correction for {compared} between probes. Significant"
         " differences (Holm p < 0.05) are in bold. The frozen probe is the best of several on this test, which favours"
-        " it."
+        " it; it may have been refitted on train and val, where a network learns from train alone."
     )
     names: dict[str, Cell] = {
         "Backbone": words("backbone"),

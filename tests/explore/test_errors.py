@@ -130,6 +130,7 @@ def test_frames_of_a_volume_are_a_range(make_cohort: Callable[..., Any], tmp_pat
     table = cohort.manifest.table.assign(path="volume.nii.gz#axial", frame=np.arange(120))
     manifest = Manifest(table, cohort.manifest.card)
     run = run_probes(cohort.manifest, [cohort.cache], probes=("centroid",), seeds=1, n_jobs=1, progress=False)
+    run.info["dataset"]["digest"] = manifest.digest
     row = find_errors(run, manifest, neighbours=0).table.iloc[0]
     frames = table.loc[table["unit_id"] == row["unit_id"], "frame"]
     assert (row["path"], row["frame"]) == ("volume.nii.gz#axial", f"{frames.min()} to {frames.max()}")

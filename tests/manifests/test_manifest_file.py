@@ -222,6 +222,8 @@ _CHANGES = [
     {"group_id": ["p", "p", "q"]},
     {"unit_id": ["u1", "u2", "u3"]},
     {"modality": ["t1", "t1", "t2"]},
+    {"frame": [0, 1, 1]},
+    {"path": ["a.npz#images", "b.png", "c.png"]},
 ]
 
 

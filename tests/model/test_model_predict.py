@@ -288,6 +288,7 @@ def test_the_command_line(scans, tmp_path: Path, medprobe: Callable, monkeypatch
     assert medprobe("fit", "runs/s", "--out", "m").status == 1  # which of the two?
     assert medprobe("fit", "runs/s", "--best", "--out", "m").status == 0
     assert medprobe("fit", "runs/s", "--best", "--out", "m").status == 1  # is there
+    assert medprobe("fit", "runs/s", "--best", "--probe", "knn", "--probe", "centroid", "--out", "two").status == 1
     assert medprobe("fit", "runs/s", "--probe", "knn", "--onnx", "m.onnx", "--out", "k").status == 1
     assert not (tmp_path / "k").exists()
     assert medprobe("fit", "scans.parquet", "--best", "--out", "x").status == 1

@@ -308,7 +308,7 @@ def test_a_page_of_facts_that_was_edited_is_refused(saved: Path, edit: Callable[
     info = json.loads((saved / "run.json").read_text())
     edit(info)
     (saved / "run.json").write_text(json.dumps(info))
-    with pytest.raises(ReportError, match=r"run\.json: is (not as|damaged).* Run `medprobe probe` again"):
+    with pytest.raises(ReportError, match=r"run\.json: is (not as|damaged).* Make the run again"):
         Run.load(saved)
 
 

@@ -19,13 +19,14 @@ def _with_notes(run, notes: list[str]):
 
 def test_warnings_are_sorted_by_severity_and_code_and_each_code_ends_with_what_to_do(tmp_path, study_of) -> None:
     run = study_of(tmp_path, units=60, groups=False).probe(seeds=range(4))
-    run = _with_notes(run, [f"C={value:g} is at the grid's edge; odd" for value in (1e-4, 1000)])
+    notes = [f"C={value:g} is at the grid's edge; odd" for value in (1e-4, 1000)]
+    run = _with_notes(run, [*notes, "training ended where the loss is nan at step 2 of epoch 2"])
     run = replace(run, scores=run.scores.assign(converged=False))
     problems = run_warnings(run, summarise(run))
     ranks = [(SEVERITIES.index(one.severity), list(CODES).index(one.code)) for one in problems]
     assert ranks == sorted(ranks)
     assert [one.severity for one in problems][-1] == "note"
-    assert {"not-converged", "fit-note"} <= {one.code for one in problems}
+    assert {"not-converged", "diverged-training", "fit-note"} <= {one.code for one in problems}
     words = warnings_in_words(problems)
     last = {one.code: place for place, one in enumerate(problems)}
     for place, (one, text) in enumerate(zip(problems, words, strict=True)):
