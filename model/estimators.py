@@ -45,7 +45,7 @@ class FittedProbe:
         return cls(family, {**learnt, **facts}, arrays, texts)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities (n, C) float64 for features (n, D), n > 0; computed in float32 if these are, else in float64.
+        """Probabilities (n, C) float64 for features (n, D); computed in float32 if these are, else in float64.
 
         Raises:
             ProbeError: D is another than that of the training features, or a value is not finite or too large.
@@ -56,7 +56,7 @@ class FittedProbe:
                 " embeddings of another backbone, pooling or number of modalities."
             )
         X = X.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
-        if not (X.min() >= -LARGEST and X.max() <= LARGEST):  # false for NaN
+        if X.size and not (X.min() >= -LARGEST and X.max() <= LARGEST):  # false for NaN
             raise ProbeError(f"features hold NaN, infinite values or values beyond {LARGEST:g}, which mean nothing.")
         return np.asarray(self._predict(X), np.float64)
 

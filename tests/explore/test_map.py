@@ -92,10 +92,12 @@ def test_a_map_is_the_same_bytes(cohort: Any, tmp_path: Path) -> None:
 
 def test_colourings_whose_names_differ_in_signs_alone_have_files_of_their_own(cohort: Any, tmp_path: Path) -> None:
     table = cohort.manifest.table
-    manifest = Manifest(table.assign(**{"site (a)": table["site"], "site-a-": "x"}), cohort.manifest.card)
-    folder = make_map(manifest, cohort.cache, color=["site (a)", "site-a-"]).save(tmp_path / "map")
-    assert {file.name for file in folder.glob("*.png")} == {"site-a-.png", "site-a--2.png"}
-    assert (folder / "map.html").read_text().count("<figure") == 2
+    manifest = Manifest(
+        table.assign(**dict.fromkeys(colors := ["site a", "site/a", "site-a-2"], "x")), cohort.manifest.card
+    )
+    folder = make_map(manifest, cohort.cache, color=colors).save(tmp_path / "map")
+    assert {file.name for file in folder.glob("*.png")} == {"site-a.png", "site-a-2.png", "site-a-2-2.png"}
+    assert (folder / "map.html").read_text().count("<figure") == 3
 
 
 def test_of_many_units_some_are_drawn_by_the_seed(cohort: Any) -> None:

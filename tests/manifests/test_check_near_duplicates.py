@@ -275,9 +275,9 @@ def test_the_command_compares_the_embeddings_of_every_cache_it_finds(scans: Path
     with CacheDraft.open(tmp_path / "embeddings", manifest.name, spec) as draft:
         draft.append(ids, [f"{number:032x}" for number in stamps], stamps, {"pooled": vectors})
         draft.publish(ids, stamps=stamps, device="cpu")
-    told = "train/ill/ill-003.png (train) ~ test/well/well-305.png (test): cosine 1.000"
+    expected = "train/ill/ill-003.png (train) ~ test/well/well-305.png (test): cosine 1.000"
     status, refusal, _ = medprobe("manifest", "check", manifest.path)
-    assert (status, told in " ".join(refusal.split())) == (0, True)
+    assert (status, expected in " ".join(refusal.split())) == (0, True)
     (tmp_path / "embeddings").rename(tmp_path / "elsewhere")
     assert "near-embedding" not in medprobe("manifest", "check", manifest.path).out
     assert "near-embedding" in medprobe("manifest", "check", manifest.path, "--cache", tmp_path / "elsewhere").out

@@ -159,7 +159,7 @@ def _without_facts(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "words"),
     [
         (shutil.rmtree, "does not exist"),
         (lambda run: (run / "run.json").unlink(), "has no run.json"),
@@ -170,13 +170,13 @@ def _without_facts(run: Path) -> None:
     ],
 )
 def test_a_run_that_is_not_whole_is_refused_in_one_line(
-    own_run: Path, runs: dict[str, Path], harm: Callable[[Path], object], told: str
+    own_run: Path, runs: dict[str, Path], harm: Callable[[Path], object], words: str
 ) -> None:
     shutil.copy(runs["ordinal"] / "predictions.parquet", own_run.parent / "other.parquet")
     harm(own_run)
     with pytest.raises(ReportError) as caught:
         write_report(own_run)
-    assert told in str(caught.value)
+    assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (own_run / "report.html").exists()
 

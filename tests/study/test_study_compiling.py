@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.base.errors import StudyError
+from medprobe.finetune import Recipe
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe.estimators import gbm
 from medprobe.study import Job, arguments, compile_study, load_study
@@ -120,6 +121,13 @@ def test_another_content_of_a_preset_refits_its_probe_alone(place: Path, monkeyp
     new = [job for job in _new(_compile(place, "probe.probes=[gbm, knn]"), before) if job.kind == "probe"]
     assert len(new) == 2
     assert all("gbm" in job.name for job in new)
+
+
+def test_another_content_of_a_recipe_trains_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, of_now = _compile(place, "finetune=[{seeds: 2}]"), Recipe.facts
+    monkeypatch.setattr(Recipe, "facts", lambda recipe: {**of_now(recipe), "batch_size": 8})
+    new = _new(_compile(place, "finetune=[{seeds: 2}]"), before)
+    assert {job.kind for job in new} == {"finetune", "merge", "stats", "report"}
 
 
 def test_further_seeds_are_further_blocks(place: Path) -> None:
