@@ -18,6 +18,7 @@ import signal
 import tempfile
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from medprobe.cache import EmbeddingCache, EmbeddingSpec, TransformSpec
+from medprobe.cache import EmbeddingSpec, TransformSpec
 from medprobe.extract import extract, loader
 from medprobe.manifests import DatasetCard, Manifest, Source
 
@@ -94,14 +95,16 @@ def manifest_of(rows: int, folder: Path) -> Manifest:
     return Manifest(table, card)
 
 
-def run(rows: int, folder: Path, workers: int, told: Any = None) -> EmbeddingCache:
-    """One run over the manifest; tells its peak of memory in MB, where it is asked to."""
+def run(rows: int, folder: Path, workers: int, peak: Connection) -> None:
+    """One run over the manifest; sends its peak of memory in MB."""
     loader.read_image = picture  # forked workers have it too
+    _extract(rows, folder, workers)
+    peak.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _extract(rows: int, folder: Path, workers: int) -> None:
     manifest = manifest_of(rows, folder)
-    [cache] = extract(manifest, [trivial()], folder / "store", batch_size=512, workers=workers, show_progress=False)  # pyright: ignore[reportArgumentType]
-    if told is not None:
-        told.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return cache
+    extract(manifest, [trivial()], folder / "store", batch_size=512, workers=workers, show_progress=False)  # pyright: ignore[reportArgumentType]
 
 
 def measured(rows: int, folder: Path, workers: int) -> tuple[float, float]:
@@ -119,7 +122,7 @@ def measured(rows: int, folder: Path, workers: int) -> tuple[float, float]:
 
 def killed_at(share: float, rows: int, folder: Path, workers: int) -> int:
     """Begins a run and kills it when so much is in segments; how many rows these hold, to the nearest segment."""
-    process = multiprocessing.get_context("spawn").Process(target=_grouped, args=(rows, folder, workers))
+    process = multiprocessing.get_context("spawn").Process(target=_endless, args=(rows, folder, workers))
     process.start()
     done = 0
     while done < share * rows and process.is_alive():
@@ -130,9 +133,11 @@ def killed_at(share: float, rows: int, folder: Path, workers: int) -> int:
     return done
 
 
-def _grouped(rows: int, folder: Path, workers: int) -> None:
+def _endless(rows: int, folder: Path, workers: int) -> None:
+    """A run whose last image never comes, so that it cannot end before it is killed."""
     os.setpgid(0, 0)  # so that a kill takes the decoding workers too
-    run(rows, folder, workers)
+    loader.read_image = lambda source: picture(source) if source.frame < rows - 1 else signal.pause()
+    _extract(rows, folder, workers)
 
 
 def main() -> None:
@@ -140,15 +145,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--store", type=Path, help="where to write; a temporary folder by default")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.store) as place:
+    args = parser.parse_args()
+    if args.rows < 6_000:
+        parser.error("--rows: at least 6000, so that a segment of 4096 is there before the run is killed")
+    with tempfile.TemporaryDirectory(dir=args.store) as place:
         folder = Path(place)
-        done = killed_at(1 / 3, asked.rows, folder, asked.workers)
+        done = killed_at(1 / 3, args.rows, folder, args.workers)
         print(f"killed_with_rows {done:,}", flush=True)
-        seconds, peak = measured(asked.rows, folder, asked.workers)
-        print(f"resumed_and_published_s {seconds:.1f} ({(asked.rows - done) / seconds:,.0f} rows/s)", flush=True)
+        seconds, peak = measured(args.rows, folder, args.workers)
+        print(f"resumed_and_published_s {seconds:.1f} ({(args.rows - done) / seconds:,.0f} rows/s)", flush=True)
         print(f"peak_rss_mb {peak:.0f}", flush=True)
-        seconds, _ = measured(asked.rows, folder, asked.workers)
+        seconds, _ = measured(args.rows, folder, args.workers)
         print(f"nothing_to_do_s {seconds:.1f}", flush=True)
 
 

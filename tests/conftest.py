@@ -6,8 +6,9 @@ import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("default", max_examples=50, deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("nightly", max_examples=1_500, deadline=None)
 settings.load_profile("nightly" if os.environ.get("CI_NIGHTLY") == "1" else "default")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where a command failed under `subprocess.run(check=True)`, shows what it wrote, which its exception leaves out."""
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr:
+        text = error.stderr if isinstance(error.stderr, str) else error.stderr.decode(errors="replace")
+        report.sections.append(("stderr of the command", text))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,16 @@ import pytest
 _SCRIPT = Path(__file__).parents[2] / "benchmarks" / "extraction_scale.py"
 
 
-def _told(rows: int, folder: Path) -> dict[str, float]:
+def _figures(rows: int, folder: Path) -> dict[str, float]:
     """The script's figures by name, of a run that was killed at a third, went on, and found nothing to do."""
     words = [sys.executable, _SCRIPT, "--rows", str(rows), "--store", folder]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    return {name: float(value.replace(",", "")) for name, value in re.findall(r"(\w+) ([\d,.]*\d)", said)}
+    ran = subprocess.run(words, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return {name: float(value.replace(",", "")) for name, value in re.findall(r"(\w+) ([\d,.]*\d)", ran.stdout)}
 
 
 @pytest.mark.slow
 def test_ten_times_the_images_take_no_more_memory_and_a_killed_run_goes_on(tmp_path) -> None:
-    few, many = _told(6_000, tmp_path), _told(60_000, tmp_path)
+    few, many = _figures(6_000, tmp_path), _figures(60_000, tmp_path)
     assert many["killed_with_rows"] >= 20_000
     assert many["peak_rss_mb"] <= 1.1 * few["peak_rss_mb"]
