@@ -30,8 +30,8 @@ from medprobe.evaluate import Resample, find_metric
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines import logreg as logistic_engine
 from medprobe.probe.engines.parallel import Workers
-from medprobe.probe.estimators._logistic_solver.solver import Solution, solve
 from medprobe.probe.estimators.logistic import GRID, TOL
+from medprobe.probe.logistic_solver.solver import Solution, solve
 from probe_engine import DATA, Task, real, synthetic
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler

@@ -166,7 +166,7 @@ _ORDER = {
     "extract": """catalogue device compiled_graph weights adapters pooling runtimes untrained loader normalization
         own_networks backbone throughput same_spec onnx_export engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
-    "probe": "estimators data engines draws run_info experiment runner arrays retrieval embeddings",
+    "probe": "logistic_solver estimators data engines draws run_info experiment runner arrays retrieval embeddings",
     "model": "unusual estimators model fitting run_choice saved images predicting onnx_file",
     "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
     "study": """schema jobs loading arguments estimates contents data_sets systems plan preparing compiling

@@ -15,13 +15,13 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FitResult
-from ..estimators._logistic_solver.guide import Guide
-from ..estimators._logistic_solver.path import Predictor
-from ..estimators._logistic_solver.problems import Problems, proba_of_logits
-from ..estimators._logistic_solver.products import columnwise
-from ..estimators._logistic_solver.rows import Rows
-from ..estimators._logistic_solver.solver import Solution, WarmStart, solve
 from ..estimators.logistic import GRID, TOL, LogisticProbe
+from ..logistic_solver.guide import Guide
+from ..logistic_solver.path import Predictor
+from ..logistic_solver.problems import Problems, proba_of_logits
+from ..logistic_solver.products import columnwise
+from ..logistic_solver.rows import Rows
+from ..logistic_solver.solver import Solution, WarmStart, solve
 from .model_selection import ModelSelector
 from .parallel import Workers
 from .settings import AsGrid, ProbeSettings

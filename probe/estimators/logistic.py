@@ -11,11 +11,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from ..logistic_solver.path import Predictor
+from ..logistic_solver.problems import Problems
+from ..logistic_solver.rows import Rows
+from ..logistic_solver.solver import Solution, solve
 from ._labels import MultilabelMixin, encode_labels
-from ._logistic_solver.path import Predictor
-from ._logistic_solver.problems import Problems
-from ._logistic_solver.rows import Rows
-from ._logistic_solver.solver import Solution, solve
 from ._prediction import linear_proba
 from ._validation import checked_pair, checked_rows, require_flag, require_positive, require_whole
 

@@ -10,11 +10,11 @@ from medprobe.evaluate import METRICS, Resample
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines import logreg as logistic_engine
 from medprobe.probe.engines.parallel import Workers
-from medprobe.probe.estimators._logistic_solver import lapack
-from medprobe.probe.estimators._logistic_solver.guide import Guide
-from medprobe.probe.estimators._logistic_solver.problems import Problems
-from medprobe.probe.estimators._logistic_solver.rows import Rows
-from medprobe.probe.estimators._logistic_solver.solver import solve
+from medprobe.probe.logistic_solver import lapack
+from medprobe.probe.logistic_solver.guide import Guide
+from medprobe.probe.logistic_solver.problems import Problems
+from medprobe.probe.logistic_solver.rows import Rows
+from medprobe.probe.logistic_solver.solver import solve
 from sklearn.datasets import make_classification
 
 GRID = (1e-3, 0.1, 1.0, 100.0)

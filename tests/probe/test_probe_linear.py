@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.probe import LogisticPath, LogisticProbe
-from medprobe.probe.estimators._logistic_solver import curvature, own_curvature, rows
-from medprobe.probe.estimators._logistic_solver.path import Predictor
-from medprobe.probe.estimators._logistic_solver.problems import Problems, proba_of_logits
-from medprobe.probe.estimators._logistic_solver.rows import Rows
-from medprobe.probe.estimators._logistic_solver.solver import solve
+from medprobe.probe.logistic_solver import curvature, own_curvature, rows
+from medprobe.probe.logistic_solver.path import Predictor
+from medprobe.probe.logistic_solver.problems import Problems, proba_of_logits
+from medprobe.probe.logistic_solver.rows import Rows
+from medprobe.probe.logistic_solver.solver import solve
 from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression

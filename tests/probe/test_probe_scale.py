@@ -19,7 +19,7 @@ _NIGHTLY = os.environ.get("CI_NIGHTLY") == "1"
 _WIDTH = 768
 
 _PEAK = """
-from medprobe.probe.estimators._logistic_solver import rows
+from medprobe.probe.logistic_solver import rows
 
 rows._HELD = 0  # fewer rows than a gigabyte would be copied, since that is little beside a matrix as large as memory
 

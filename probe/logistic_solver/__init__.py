@@ -3,11 +3,3 @@
 In: rows of features, and for each problem its weights, its targets and its C. Out: the optimum of scikit-learn's
 objective for each, with how far from it the solver stopped. Knows nothing of seeds, manifests or metrics.
 """
-
-from .guide import Guide
-from .path import Predictor
-from .problems import Problems, proba_of_logits
-from .rows import Rows
-from .solver import Solution, solve
-
-__all__ = ["Guide", "Predictor", "Problems", "Rows", "Solution", "proba_of_logits", "solve"]
