@@ -84,28 +84,34 @@ def _names_of(cache: EmbeddingCache) -> set[str]:
     return {cache.spec.backbone, f"{cache.spec.backbone}@{cache.spec.fingerprint}"}
 
 
-def list_store(store: Path) -> tuple[list[EmbeddingCache], list[str], list[ListedDraft]]:
-    """The caches of a store, why others cannot be read, and unfinished ones, by path; CacheError without a folder."""
-    folders = _folders(store)
+def list_store(store: Path, dataset: str | None = None) -> tuple[list[EmbeddingCache], list[str], list[ListedDraft]]:
+    """The caches of a store, why others cannot be read, and unfinished ones, by path; CacheError without a folder.
+
+    Those of the data set alone where one is given.
+    """
+    folders = _folders(store, dataset)
     caches, faults = _readable([path for folder in folders for path in whole_files(folder)])
     drafts = [_draft(path) for folder in folders for path in sorted(folder.glob("*.parts"))]
     return caches, faults, [draft for draft in drafts if draft.segments or draft.damaged]
 
 
-def files_in(store: Path) -> tuple[list[Path], list[Path]]:
-    """The published files of a store, and the segments of its drafts; CacheError where there are none."""
-    folders = _folders(store)
+def files_in(store: Path, dataset: str | None = None) -> tuple[list[Path], list[Path]]:
+    """The published files of a store (of a data set), and the segments of its drafts; CacheError if there are none."""
+    folders = _folders(store, dataset)
     published = [path for folder in folders for path in whole_files(folder)]
     segments = [path for folder in folders for parts in sorted(folder.glob("*.parts")) for path in whole_files(parts)]
     if not published and not segments:
-        raise CacheError(f"{store}: holds no caches. Is this the folder that `medprobe extract` wrote to?")
+        of_it = f" of {dataset}" if dataset else ""
+        raise CacheError(f"{store}: holds no caches{of_it}. Is this the folder that `medprobe extract` wrote to?")
     return published, segments
 
 
-def _folders(store: Path) -> list[Path]:
-    """The folders of data sets, and the store itself, so that one data set's folder may be given too."""
+def _folders(store: Path, dataset: str | None = None) -> list[Path]:
+    """The folder of the data set; or those of all, and the store itself, so that one data set's may be given too."""
     if not store.is_dir():
         raise CacheError(f"{store}: does not exist; by default caches are in `embeddings` next to the manifest.")
+    if dataset is not None:
+        return [dataset_folder(store, dataset)]
     return [store, *sorted(path for path in store.iterdir() if path.is_dir() and path.suffix != ".parts")]
 
 

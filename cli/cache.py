@@ -16,16 +16,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-_STORE = typer.Argument(help="Folder of caches, or a manifest (its caches are in the folder `embeddings` next to it).")
+_STORE = typer.Argument(help="Folder of caches; or a manifest, for its caches in `embeddings` next to it.")
 
 
 @app.command(epilog="Example: `medprobe cache ls brain.parquet`")
 def ls(store: Annotated[Path, _STORE] = Path("embeddings")) -> None:
-    """Lists the caches of a folder, finished and unfinished."""
+    """Lists the caches of a folder or of a manifest, finished and unfinished."""
     from ..cache import EmbeddingSpec
     from ..cache.lookup import list_store
 
-    caches, faults, drafts = list_store(_store_of(store))
+    caches, faults, drafts = list_store(*_place_of(store))
     for dataset in dict.fromkeys(cache.dataset for cache in caches):
         rows = [
             (
@@ -105,7 +105,7 @@ def verify(
     from ..cache.lookup import files_in
     from ..cache.verify import verify_cache, verify_segment
 
-    published, segments = ([target], []) if target.suffix == ".h5" else files_in(_store_of(target))
+    published, segments = ([target], []) if target.suffix == ".h5" else files_in(*_place_of(target))
     problems: list[str] = []
     for path in published:
         found = verify_cache(path)
@@ -240,10 +240,10 @@ def _only_cache(path: Path) -> Path:
     from ..base import CacheError, one_of
     from ..cache.lookup import files_in
 
-    store = _store_of(path)
-    if store == path and not path.is_dir():
+    store, dataset = _place_of(path)
+    if dataset is None and not store.is_dir():
         return path
-    published, _ = files_in(store)
+    published, _ = files_in(store, dataset)
     if len(published) != 1:
         if not published:
             raise CacheError(f"{path}: holds no finished cache.")
@@ -254,8 +254,11 @@ def _only_cache(path: Path) -> Path:
     return published[0]
 
 
-def _store_of(path: Path) -> Path:
-    """The store itself, or that of a manifest."""
+def _place_of(path: Path) -> tuple[Path, str | None]:
+    """The store itself; or that of a manifest, and its data set."""
     from ..cache import default_store
+    from ..manifests import DatasetCard
 
-    return default_store(path) if path.suffix.lower() in {".parquet", ".csv", ".yaml"} else path
+    if path.suffix.lower() not in {".parquet", ".csv", ".yaml"}:
+        return path, None
+    return default_store(path), DatasetCard.load(path.with_suffix(".yaml")).name

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pandas as pd
 import pytest
 from medprobe.cache import CacheDraft
@@ -16,6 +17,8 @@ from medprobe.manifests import DatasetCard, Manifest
 def store(tmp_path_factory, make_spec, cohort_of):
     """A published cache with a quarantined image, and an unfinished one."""
     store = tmp_path_factory.mktemp("cli") / "embeddings"
+    table = pd.DataFrame({"sample_id": ["a"], "path": ["a.png"]})
+    Manifest(table, DatasetCard(name="cohort")).save(store.parent / "m.parquet")
     cohort = cohort_of(12)
     with CacheDraft.open(store, "cohort", make_spec()) as draft:
         cohort.embed(draft, range(11))
@@ -76,6 +79,21 @@ def test_show_takes_a_folder_or_manifest_with_one_cache_and_names_several(medpro
     refused = medprobe("cache", "show", tmp_path)
     assert refused.status == 1
     assert all(f"{name}/{path.name}" in refused.err for name in ("one", "two"))
+
+
+def test_a_manifest_is_its_own_caches_in_a_store_of_several(medprobe, monkeypatch, tmp_path, make_spec) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("m", "n"):
+        Manifest(pd.DataFrame({"sample_id": ["a"], "path": ["a.png"]}), DatasetCard(name=name)).save(f"{name}.csv")
+        with CacheDraft.open(Path("embeddings"), name, make_spec()) as draft:
+            draft.append(["a"], ["1" * 32], [1], {"cls": np.ones((1, 24)), "mean": np.ones((1, 7))})
+            draft.publish(["a"], device="cpu")
+    assert "dataset n" not in medprobe("cache", "ls", "m.csv").out
+    assert "dataset n" in medprobe("cache", "ls").out
+    assert len(medprobe("cache", "verify", "m.csv").out.splitlines()) == 1
+    assert medprobe("cache", "show", "m.csv").status == 0
+    assert medprobe("cache", "show", "embeddings").status != 0
+    assert medprobe("cache", "ls", "o.csv").status != 0
 
 
 def test_a_folder_of_caches_that_are_refused_is_not_called_empty(medprobe, tmp_path, store) -> None:
