@@ -96,9 +96,12 @@ class Cohort:
         images = counts[[not any(_is_named(rest, word) for word in masks) for rest in counts.index]]
         common, others = list(images.index[images == total]), images[images < total]
         if not common:
+            one_each = (
+                ', or take the one volume of each patient with --sequence "*"' if len(self.files) == total else ""
+            )
             raise ManifestError(
                 f"{self.src}: there is no sequence that all {counted(total, 'patient')} have; found "
-                f"{self.in_words(counts)}. Name them with --sequence."
+                f"{self.in_words(counts)}. Name them with --sequence{one_each}."
             )
         if len(others):
             notice(f"Took {one_of(common)}, which every patient has; skipped {self.in_words(others)}.")
@@ -195,14 +198,15 @@ def unlabelled_cohort(src: Path) -> Cohort:
     """The patients below `src`, by the folders that hold volumes; each volume where there are no folders.
 
     Raises:
-        ManifestError: there are no volumes, they are in `src` and in folders, or folders of patients have one name.
+        ManifestError: there are no volumes, they are in `src` and in folders, or which folders are patients is unclear.
     """
     require_folder(src)
     volumes = [file for file in files_below(src) if _SUFFIX.search(file.name)]
     homes = sorted({file.parent for file in volumes})
     if not volumes or (src in homes and len(homes) > 1):
-        what = "holds both volumes and folders of volumes" if volumes else "holds no .nii or .nii.gz file"
-        raise ManifestError(f"{src}: {what}; give the folder that holds a folder for each patient.")
+        if volumes:
+            raise ManifestError(f"{src}: holds both volumes and folders of volumes; put each volume into a folder.")
+        raise ManifestError(f"{src}: holds no .nii or .nii.gz file; give the folder that holds the patients' folders.")
     if homes == [src]:
         files = [(_SUFFIX.sub("", file.name), file, "volume") for file in volumes]
         folders = {name: src for name, _, _ in files}
@@ -212,9 +216,14 @@ def unlabelled_cohort(src: Path) -> Cohort:
         above = {folder for home in homes for folder in home.parent.parents}
         of_patient = {home: home.parent if repeated and home.parent not in above else home for home in homes}
         folders = {folder.name: folder for folder in of_patient.values()}
-        if len(folders) < len({*of_patient.values()}):
-            raise ManifestError(f"{src}: several folders of patients have the same name; give each patient one folder.")
         files = [(home.name, file, _rest(file, home.name)) for file in volumes for home in [of_patient[file.parent]]]
+        # Volumes of one name in two folders of a patient are of two patients, or of two visits.
+        parts = {(name, rest, file.parent) for name, file, rest in files}
+        if len(folders) < len({*of_patient.values()}) or len({part[:2] for part in parts}) < len(parts):
+            raise ManifestError(
+                f"{src}: several folders of volumes have one name, and it is unclear which folders are patients; give"
+                " each patient a folder whose name no other has."
+            )
     patients = pd.DataFrame({"row": range(len(folders)), "label": "", "folder": [*folders.values()]}, [*folders])
     return Cohort(src, src, patients, pd.DataFrame(files, columns=["name", "path", "rest"]), is_labelled=False)
 

@@ -48,6 +48,29 @@ def test_a_patient_without_a_folder_inside_is_beside_those_that_have_one(tmp_pat
     assert _units(build(tmp_path, unlabelled=True)) == {name: ["t1"] for name in ("p1", "p2", "p3")}
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("a/p1/t1.nii", "b/p1/t1.nii", "b/p2/t1.nii"),
+        ("p1/v1/anat/t1.nii", "p1/v2/anat/t1.nii", "p2/v1/anat/t1.nii"),
+    ],
+)
+def test_two_patients_are_never_taken_for_one(tmp_path: Path, files: tuple[str, ...]) -> None:
+    for file in files:
+        _volume(tmp_path / file)
+    for sequences in ([], ["t1"]):
+        with pytest.raises(ManifestError, match="unclear which folders are patients"):
+            build(tmp_path, unlabelled=True, sequences=sequences)
+
+
+def test_the_one_volume_of_each_patient_may_have_any_name(tmp_path: Path) -> None:
+    for file in ("p1/anat/x.nii", "p2/anat/y.nii", "p3/z.nii"):
+        _volume(tmp_path / file)
+    with pytest.raises(ManifestError, match=r'--sequence "\*"'):
+        build(tmp_path, unlabelled=True)
+    assert len(_units(build(tmp_path, unlabelled=True, sequences=["*"]))) == 3
+
+
 def test_what_is_no_cohort_is_refused(tmp_path: Path, medprobe) -> None:
     with pytest.raises(ManifestError, match=r"holds no \.nii"):
         build(tmp_path, unlabelled=True)
