@@ -15,6 +15,7 @@ from .weights.download import weights_here
 
 if TYPE_CHECKING:
     from .adapters.own_encoder import Encoder
+    from .architecture import preprocessing_of
     from .backbone import Backbone, load_backbone
     from .cost import estimate_cost
     from .device import choose_devices
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .multi_device import extract_on
     from .normalization import Normalization, dataset_normalization, read_normalization
     from .same_spec import load_spec
-    from .untrained import preprocessing_of
 
 __all__ = [
     "Backbone",
@@ -49,7 +49,7 @@ _MODULES = {
     "load_backbone": "backbone",
     "load_spec": "same_spec",
     "Encoder": "adapters.own_encoder",
-    "preprocessing_of": "untrained",
+    "preprocessing_of": "architecture",
     "extract": "engine",
     "Normalization": "normalization",
     "dataset_normalization": "normalization",

@@ -20,6 +20,7 @@ from ..manifests import IntensityPolicy
 from ..manifests.readers.pillow import pixels_of
 from .adapters import ADAPTERS, Adapter
 from .adapters.own_encoder import Encoder, EncoderNetwork
+from .architecture import Trial, transform_of
 from .catalogue import OWN, ByHand, Code, Entry, Hub, Local, Random, Wheel, resolve
 from .device import batch_sizes, choose_device
 from .loader import Input, OwnInput, input_of
@@ -38,7 +39,6 @@ from .own_networks import (
 )
 from .pooling import available, read_pooling
 from .runtimes import Embedder, Pending, TorchEmbedder, Vectors, make_embedder
-from .untrained import Trial, transform_of
 from .weights.download import fetch, offline_without_hub
 from .weights.fine_tuned import WEIGHTS, FineTuned
 from .weights.loading import WHEEL_LAYOUTS, as_is, load_file

@@ -14,12 +14,12 @@ from ..base.text import first_line
 from ..cache.spec import Precision, Runtime
 from .adapters import ADAPTERS, Adapter, Inside
 from .adapters.own_encoder import EncoderNetwork
+from .architecture import Trial, untrained_network
 from .catalogue import OWN, Code, Entry
 from .device import RequestedRuntime, choose_precision, choose_runtime
 from .loader import OwnInput
 from .pooling import Term, available, read_pooling
 from .runtimes import Vectors
-from .untrained import Trial, untrained_network
 
 POOLING = "pooled"
 """The one vector of an encoder."""

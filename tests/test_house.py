@@ -82,7 +82,7 @@ _FROM_MODULES = {
         "pooling",
         "runtimes",
         "same_spec",
-        "untrained",
+        "architecture",
         "weights.fine_tuned",
         "weights.known_spec",
         "weights.loading",
@@ -163,7 +163,7 @@ _FROM_MODULES = {
 _ORDER = {
     "manifests": """schema validation readers manifest stratified_groups image_stats splits pseudonyms summary checks
         builders datasets registry output_path build_options""",
-    "extract": """catalogue device compiled_graph weights adapters pooling runtimes untrained loader normalization
+    "extract": """catalogue device compiled_graph weights adapters pooling runtimes architecture loader normalization
         own_networks backbone throughput same_spec onnx_export engine multi_device cost""",
     "evaluate": "metrics resampling results statistics",
     "probe": "logistic_solver estimators data engines draws run_info experiment runner arrays retrieval embeddings",

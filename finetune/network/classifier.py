@@ -14,9 +14,9 @@ from ...base import WeightsError, one_of
 from ...base.errors import FinetuneError
 from ...cache import EmbeddingSpec
 from ...extract import Backbone, Entry, load_backbone, resolve
+from ...extract.architecture import untrained_vectors
 from ...extract.pooling import Term
 from ...extract.runtimes import Vectors
-from ...extract.untrained import untrained_vectors
 from .blocks import Blocks
 from .drop_last import drop_last
 from .heads import Head, TokenHead, grid_of_tokens

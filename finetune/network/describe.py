@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...base.errors import FinetuneError
 from ...extract import Entry
-from ...extract.untrained import untrained_vectors
+from ...extract.architecture import untrained_vectors
 from .classifier import assemble, blocks_of
 from .modes import Mode
 

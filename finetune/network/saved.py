@@ -15,8 +15,8 @@ from torch import nn
 
 from ...base import WeightsError, atomic_folder
 from ...extract.adapters import ADAPTERS
+from ...extract.architecture import untrained_vectors
 from ...extract.catalogue import LIBRARIES
-from ...extract.untrained import untrained_vectors
 from ...extract.weights.fine_tuned import WEIGHTS, FineTuned
 from ...extract.weights.loading import as_is, load_file
 from ...extract.weights.tensors import read_tensors

@@ -11,7 +11,7 @@ import timm
 import torch
 from medprobe.base.errors import FinetuneError
 from medprobe.extract import resolve
-from medprobe.extract.untrained import untrained_vectors
+from medprobe.extract.architecture import untrained_vectors
 from medprobe.finetune import describe_modes
 from medprobe.finetune.network.classifier import Classifier, assemble, blocks_of, make_classifier
 from medprobe.finetune.network.heads import Head

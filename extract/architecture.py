@@ -1,4 +1,4 @@
-"""What a network gives for one black image, and what is known of a backbone without its weights."""
+"""Architectures without their weights: preprocessing, poolings, and what a network gives for one black image."""
 
 from __future__ import annotations
 
