@@ -28,7 +28,7 @@ settings.load_profile("nightly" if os.environ.get("CI_NIGHTLY") == "1" else "def
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where a command failed under `subprocess.run(check=True)`, shows what it wrote, which its exception leaves out."""
+    """Where a command failed under `subprocess.run(check=True)`, shows what it wrote, which its error leaves out."""
     report = yield
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, subprocess.CalledProcessError) and error.stderr:

@@ -349,17 +349,6 @@ def test_one_of_several_specs_is_named_by_its_fingerprint(medprobe, pets) -> Non
         find_caches(store, "pets", [f"{name}@000000000000"])
 
 
-def test_ctrl_c_says_what_is_kept(medprobe, pets, monkeypatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt  # no signal, which may crash Python 3.11 after a test that has used torch.export
-
-    monkeypatch.setattr("medprobe.extract.Backbone.embed", interrupted)
-    ended = medprobe("extract", pets, *_TINY)
-    assert ended.status == 130, ended.err
-    assert "same command" in ended.notes
-    assert "Traceback" not in ended.err
-
-
 def test_a_requested_preprocessing_becomes_part_of_the_cache(medprobe, pets) -> None:
     options = ("--resize", 40, "--crop", 32, "--resize-mode", "squash", "--interpolation", "bilinear")
     said = medprobe("extract", pets, *_TINY[:2], *options, "--grey", "red-filters", *_TINY[4:])

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -353,104 +348,3 @@ def test_nothing_of_this_machine_or_the_labels_is_in_a_cache(gallery, tmp_path, 
     content = cache.path.read_bytes()
     assert str(tmp_path).encode() not in content
     assert os.uname().nodename.encode() not in content
-
-
-_KILLED = """
-import os, sys, time
-import torch
-from medprobe.extract import Backbone, extract, load_backbone
-from medprobe.manifests import Manifest
-
-torch.set_num_threads(1)  # a process that has used several cannot be forked
-
-embed = Backbone.embed
-def slowly(self, images):  # so that a kill finds it at work
-    time.sleep(0.03)
-    return embed(self, images)
-Backbone.embed = slowly
-options = {"poolings": ["cls", "mean"], "image_size": 32, "precision": "fp32", "runtime": "torch", "device": "cpu"}
-backbone = load_backbone("timm:test_vit@random", **options)
-assert not any(name.startswith("openvino") for name in sys.modules)  # which takes seconds
-for line in sys.stdin:  # every line forks one extraction: what is imported and loaded is so once for all
-    path, store, workers = line.split()
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        print(os.getpid(), flush=True)
-        manifest = Manifest.load(path)
-        extract(manifest, [backbone], store, batch_size=2, workers=int(workers), show_progress=False)
-        os._exit(0)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Callable[..., tuple[int, Callable[[], int]]]]:
-    """`start(manifest, store, workers)`: an extraction in a process of its own; its id and how to wait for its end."""
-    with subprocess.Popen([sys.executable, "-c", _KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        answers = server.stdout
-
-        def begin(*words: object) -> tuple[int, Callable[[], int]]:
-            server.stdin.write(" ".join(map(str, words)).encode() + b"\n")
-            server.stdin.flush()
-            return int(answers.readline()), lambda: os.waitstatus_to_exitcode(int(answers.readline()))
-
-        yield begin
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_killed_extraction_goes_on_and_ends_as_an_undisturbed_one(gallery_of, tmp_path, tiny, start, workers) -> None:
-    small, store, quiet = gallery_of(8), tmp_path / "store", tmp_path / "quiet"
-    [published] = extract(small, [tiny], store, workers=0, **_QUIET)
-    before = _rows(published)
-    grown: Manifest = gallery_of(60)
-    path = tmp_path / "gallery.parquet"
-    [expected] = extract(grown, [tiny], quiet, workers=0, batch_size=2, **_QUIET)
-    draw, kills = random.Random(4 + workers), 0
-    for _ in range(3):
-        process, ended = start(path, store, workers)
-        time.sleep(draw.uniform(0, 0.8))
-        os.killpg(process, signal.SIGKILL)
-        kills += ended() == -signal.SIGKILL
-        now = EmbeddingCache.open(published.path)
-        assert verify_cache(now.path) == []
-        if len(now) == 8:
-            for pooling, matrix in before.items():
-                np.testing.assert_array_equal(now.load(pooling), matrix)
-    assert kills >= 1
-    _, ended = start(path, store, workers)
-    assert ended() == 0
-    cache = EmbeddingCache.open(published.path)
-    assert _relative_error(expected, cache) <= 1e-5
-    assert [found.name for found in cache.path.parent.iterdir()] == [cache.path.name]
-
-
-def test_a_stopped_run_keeps_what_it_had(gallery, tmp_path, tiny, monkeypatch) -> None:
-    embed, count = type(tiny).embed, iter(range(100))
-
-    def interrupted(self, images):
-        if next(count) == 5:
-            raise KeyboardInterrupt
-        return embed(self, images)
-
-    monkeypatch.setattr(type(tiny), "embed", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        extract(gallery, [tiny], tmp_path / "store", batch_size=2, workers=0, **_QUIET)
-    with CacheDraft.open(tmp_path / "store", gallery.name, tiny.spec) as draft:
-        assert len(draft.known()) == 10
-
-
-def test_images_that_end_their_decoder_are_quarantined_and_all_others_published(
-    gallery, tmp_path, tiny, deadly
-) -> None:
-    kinds = {0: "crash", 7: "loop", 8: "memory", 21: "killed"}
-    for row, how in kinds.items():
-        deadly(gallery.source(row).path, how)
-    with pytest.raises(QuarantineError, match="4 of 22 images could not be embedded") as error:
-        extract(gallery, [tiny], tmp_path / "store", workers=2, batch_size=8, **_QUIET)
-    assert "its decoder crashed" in str(error.value)
-    assert str(tmp_path) not in str(error.value)
-    [file] = (tmp_path / "store").rglob("*.h5")
-    assert len(EmbeddingCache.open(file)) == 18

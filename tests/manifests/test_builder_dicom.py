@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from medprobe.base import ManifestError, OutputError
 from medprobe.manifests import BUILDERS, Manifest, read_image
-from medprobe.manifests.builders.dicom_tree import headers
-from medprobe.manifests.builders.files import files_below
 from published_trees import refused
 
 pydicom = pytest.importorskip("pydicom")
@@ -393,38 +391,3 @@ def test_from_the_command_line_no_uid_or_patient_is_left_in_any_id(export: Path,
     again = medprobe(*command, "--frames", "middle:2", "--out", tmp_path / "n.csv", "--keep-ids")
     assert again.status == 0
     assert _ROOT in (tmp_path / "n.csv").read_text()
-
-
-def test_sample_ids_that_hold_a_uid_are_hashed_in_any_manifest(tmp_path: Path, draw, medprobe) -> None:
-    for number in range(2):
-        draw(tmp_path / f"{_ROOT}.{number}.png", number)
-    rows = pd.DataFrame({"file": [f"{_ROOT}.{number}.png" for number in range(2)], "dx": ["a", "b"]})
-    rows.to_csv(tmp_path / "t.csv", index=False)
-    refusal = medprobe("manifest", "build", "csv", tmp_path / "t.csv", "--image-column", "file", "--label-column", "dx",
-                    "--out", tmp_path / "m.csv")  # fmt: skip
-    assert refusal.status == 0, refusal.err
-    assert _ROOT not in "".join(Manifest.load(tmp_path / "m.csv").sample_ids)
-
-
-def test_every_file_that_pydicom_ships_is_told_apart(tmp_path: Path) -> None:
-    tree = Path(pydicom.data.__file__).parent / "test_files"
-    found = {file.name: headers.read_header(file, ("sex", "age")) for file in files_below(tree)}
-    assert {type(header) for header in found.values()} == {dict, headers.Skipped, str}
-    assert [found["CT_small.dcm"][name] for name in ("modality", "sex", "age")] == ["CT", "O", 0.0]
-    assert found["SC_rgb_rle_2frame.dcm"]["frames"] == 2
-    assert found["rtplan.dcm"] == found["reportsi.dcm"] == headers.NO_PIXELS
-    assert found["DICOMDIR"] == headers.DICOMDIR
-    assert found["README.txt"] == headers.OTHER_KIND
-    assert "no PatientID" in found["ExplVR_BigEnd.dcm"]
-
-
-def test_damaged_headers_end_in_a_reason_and_never_in_a_crash(tmp_path: Path) -> None:
-    headers.require_pydicom()
-    tree, random = Path(pydicom.data.__file__).parent / "test_files", np.random.default_rng(0)
-    for name in ("CT_small.dcm", "MR_small_implicit.dcm", "image_dfl.dcm", "ExplVR_BigEnd.dcm", "no_meta.dcm"):
-        whole = np.frombuffer((tree / name).read_bytes(), np.uint8)
-        for _ in range(60):
-            damaged = whole[: random.integers(1, len(whole))].copy() if random.random() < 0.3 else whole.copy()
-            damaged[random.integers(0, min(len(damaged), 2500), 8)] = random.integers(0, 256, 8, np.uint8)
-            (tmp_path / "x").write_bytes(damaged.tobytes())
-            assert isinstance(headers.read_header(tmp_path / "x", ("sex", "age")), dict | headers.Skipped | str)

@@ -122,3 +122,15 @@ def test_what_is_no_regular_file_is_no_key_and_is_not_waited_for(tmp_path: Path,
     make(tmp_path / "m.key")
     with pytest.raises(ManifestError, match="does not hold a key"):
         Pseudonyms.at(tmp_path / "m.key")
+
+
+def test_sample_ids_that_hold_a_uid_are_hashed_in_any_manifest(tmp_path: Path, draw, medprobe) -> None:
+    uid = "1.2.826.0.1.3680043.8.498"
+    for number in range(2):
+        draw(tmp_path / f"{uid}.{number}.png", number)
+    rows = pd.DataFrame({"file": [f"{uid}.{number}.png" for number in range(2)], "dx": ["a", "b"]})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    refusal = medprobe("manifest", "build", "csv", tmp_path / "t.csv", "--image-column", "file", "--label-column", "dx",
+                    "--out", tmp_path / "m.csv")  # fmt: skip
+    assert refusal.status == 0, refusal.err
+    assert uid not in "".join(Manifest.load(tmp_path / "m.csv").sample_ids)

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from medprobe.base import ProbeError
 from medprobe.evaluate import METRICS, FitResult, Metric, Resample, find_metric, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.probe import PROBES, CentroidProbe, GBMProbe, KNNProbe, LogisticProbe, ProbeTask
-from medprobe.probe.data.shared_memory import shared_zeros
 from medprobe.probe.engines.centroid import GRID as TEMPERATURES
 from medprobe.probe.engines.model_selection import PATIENCE, ModelSelector
-from medprobe.probe.engines.parallel import Workers, _in_shared_memory
+from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators.knn import GRID as K_GRID
 from medprobe.probe.estimators.logistic import GRID as C_GRID
 
@@ -277,9 +267,6 @@ def test_a_fit_that_did_not_converge_is_marked() -> None:
         assert any("not converged after 1 steps" in note for note in result.notes)
 
 
-# --- the chooser
-
-
 def _chooser(metric: Metric, y: list[int] | None = None) -> ModelSelector:
     y = [0, 0, 1, 1] if y is None else y
     rows = np.arange(len(y))
@@ -364,95 +351,3 @@ def test_scores_are_those_of_the_probabilities_as_they_are_stored() -> None:
     scored = block.scored(np.arange(5), proba)
     assert isinstance(scored, LabeledPredictions)
     np.testing.assert_array_equal(scored.proba, proba.astype(np.float32))
-
-
-def test_workers_keep_the_order_of_their_items_and_refuse_none() -> None:
-    block = _task()
-    for workers, threads in ((WORKERS, False), (Workers(2), False), (Workers(2), True)):
-        found: Iterator[Any] = workers.map(_item_and_rows, block, [5, 1, 3], threads=threads)
-        assert list(found) == [(5, 180), (1, 180), (3, 180)]
-    with pytest.raises(ProbeError, match="0 jobs"):
-        Workers(0)
-
-
-def _item_and_rows(block: ProbeTask, item: int) -> tuple[int, int]:
-    return item, len(block.X)
-
-
-def test_a_worker_that_is_killed_is_a_fault_that_says_what_to_do() -> None:
-    with pytest.raises(ProbeError, match=r"killed.*fewer --jobs"):
-        list(Workers(2).map(_killed, _task(), [0, 1]))
-    assert len(list(Workers(2).map(_item_and_rows, _task(), [0, 1]))) == 2  # the next work has new workers
-
-
-def test_processes_need_no_temporary_folder_and_see_their_own_writing_alone(tmp_path, monkeypatch) -> None:
-    for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER"):
-        monkeypatch.setenv(name, str(tmp_path / "absent"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
-    big = np.arange(400_000.0)
-    seen = list(Workers(2).map(_altered, (big, big[::2]), [1, 2, 3]))
-    assert seen == [(big.sum() + item, item, 200_000) for item in (1, 2, 3)]
-    assert big[0] == 0
-
-
-def _altered(arrays: tuple[np.ndarray, np.ndarray], item: int) -> tuple[float, float, int]:
-    array = arrays[0]
-    array[0] = item
-    total = array.sum()
-    array[0] = 0
-    return total, item, len(arrays[1])
-
-
-def test_a_shared_array_is_mapped_by_processes_and_freed_with_its_last_view() -> None:
-    big = shared_zeros((400_000,), np.float64)
-    big[:] = np.arange(400_000.0)
-    seen = list(Workers(2).map(_altered, (big, big[:7]), [1, 2, 3]))
-    assert seen == [(big.sum() + item, item, 7) for item in (1, 2, 3)]
-    assert big[0] == 0
-    with _in_shared_memory((big, big[1:])) as (handles, layout):
-        assert [which for which, _ in layout] == [0, 1, 0], "a part of the array is sent as others are"
-        assert os.fstat(handles[1]).st_size == big.nbytes
-    del big
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(handles[1])
-
-
-def test_what_is_raised_in_a_process_is_raised_here() -> None:
-    with pytest.raises(ZeroDivisionError):
-        list(Workers(2).map(divmod, 7, [1, 0]))
-
-
-_KILLED = """
-import os, signal, subprocess, sys, time
-from medprobe.probe.engines.parallel import Workers
-class Interrupted(subprocess.Popen):  # as Ctrl-C in a terminal, which all processes of a command receive
-    def __init__(self, *words, **options):
-        super().__init__(*words, **options)
-        self.send_signal(signal.SIGINT)
-subprocess.Popen = Interrupted
-class Mine:  # as in a notebook
-    def pid(self, item):
-        return os.getpid()
-def call(mine, item):
-    return mine.pid(item) if item < 4 else time.sleep(100)
-found = Workers(2).map(call, Mine(), range(9))
-print(os.getpid(), *{next(found) for _ in range(4)}, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_what_a_script_defines_is_sent_and_processes_end_with_it_but_not_by_ctrl_c() -> None:
-    run = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False)
-    pids = run.stdout.split()
-    assert len(pids) > 1, run.stderr
-    assert run.stderr == ""
-    assert not [path for path in Path("/dev/shm").iterdir() if any(pid in path.name for pid in pids)]
-    for _ in range(100):
-        if not any(Path("/proc", pid).exists() for pid in pids):
-            return
-        time.sleep(0.1)
-    pytest.fail("a process outlived the one that it worked for")
-
-
-def _killed(block: ProbeTask, item: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
