@@ -60,7 +60,7 @@ def predict(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
 ) -> None:
-    """Predicts every image (every unit of a manifest), and says how unusual it is among the training images.
+    """Predicts every image (every unit of a manifest), and how unusual it is among the training images.
 
     After an interruption the same command continues. An image that cannot be read has its reason in the table, and the
     exit status is then 1.
@@ -73,7 +73,7 @@ def predict(
     from ..manifests.schema.table_io import write_table
     from ..model import load_model, manifest_of, predict_manifest
     from ..model.images import require_table_place
-    from ..model.predicting import unusual_in_words
+    from ..model.predicting import trained_on_in_words, unusual_in_words
 
     require_table_place(out, images, overwrite=overwrite)
     loaded = load_model(model, backbone=backbone, device=device)
@@ -93,8 +93,8 @@ def predict(
     if store == work:
         shutil.rmtree(work, ignore_errors=True)
     _show_counts(table, out)
-    if unusual := unusual_in_words(table):
-        remark(wrapped(f"warning: {unusual}"))
+    for warning in filter(None, (trained_on_in_words(table), unusual_in_words(table))):
+        remark(wrapped(f"warning: {warning}"))
     faulty = table[table["problem"] != ""]
     if len(faulty):
         listed = "".join(f"\n  {row[0]}: {row[-1]}" for row in faulty.head(10).itertuples(index=False))

@@ -12,12 +12,14 @@ import numpy as np
 from ..base import ProbeError, one_of
 from ..base.text import counted
 from ..cache import EmbeddingCache
+from ..cache.index import DIGEST_BYTES, digest_keys
 from ..evaluate.metrics.registry import Metric
 from ..evaluate.resampling.protocols import HOLDOUT, TRAIN, VAL, train_and_val
 from ..evaluate.resampling.resample import Resample
 from ..evaluate.resampling.train_size import budgets_of
 from ..evaluate.statistics.temperature import fit_temperature
 from ..manifests import Manifest
+from ..manifests.readers import of_one_colour
 from ..probe import Probe, resolve_probes
 from ..probe.data.features import choose_poolings
 from ..probe.data.probe_data import ProbeData
@@ -102,7 +104,12 @@ def fit_model(
     )
     rows = task.fitted_on(task.resamples[0])
     group = learnt.experiment.draws.units.group[data.row_units[rows]]
-    return Model(facts, FittedProbe.of(resolved.family, fitted.estimator), TrainingNeighbours.of(task.X[rows], group))
+    return Model(
+        facts,
+        FittedProbe.of(resolved.family, fitted.estimator),
+        TrainingNeighbours.of(task.X[rows], group),
+        trained_on=learnt.digests(),
+    )
 
 
 def _one_probe(probe: str | Probe[Any]) -> Probe[Any]:
@@ -163,11 +170,24 @@ class _Learnt:
         budgets = [(budget, [resample]) for budget in design.budgets]
         return cls(Experiment(data, metric, design, Draws(units, leaks, budgets, None)), resample)
 
+    @property
+    def chosen(self) -> np.ndarray:
+        """(U,) bool: the units of train and val."""
+        chosen = np.zeros(len(self.experiment.draws.units), bool)
+        chosen[self.resample.train] = chosen[self.resample.val] = True
+        return chosen
+
+    def digests(self) -> np.ndarray:
+        """(n, 16) uint8, distinct: digests of the pixels of its images; a blank image is like any other blank one."""
+        data = self.experiment.data
+        digests = data.all_digests[self.chosen[data.all_sample_units]]
+        keys = np.unique(digest_keys(digests[~of_one_colour(digests)]))
+        return keys.view(np.uint8).reshape(-1, DIGEST_BYTES)
+
     def facts(self, on: Part) -> dict[str, Any]:
         """What a reader must know of it, without ids and paths."""
         data, units, card = self.experiment.data, self.experiment.draws.units, self.experiment.data.manifest.card
-        chosen = np.zeros(len(units), bool)
-        chosen[self.resample.train] = chosen[self.resample.val] = True
+        chosen = self.chosen
         per_class = units.classes_by_group(chosen, len(card.classes)).sum(axis=0)
         return {
             "dataset": card.name,

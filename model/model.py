@@ -83,6 +83,8 @@ class Model:
     backbone_name: str | None = None
     """Its name with the place of local weights; a model holds no folders."""
     device: str = "auto"
+    trained_on: np.ndarray | None = None
+    """(n, 16) uint8: digests of the pixels of the images that it was fitted on; None of models saved without them."""
 
     def __repr__(self) -> str:
         facts, data = self.facts, self.facts.fitted_on

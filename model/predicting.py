@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..base import ProbeError, QuarantineError, one_of
 from ..cache import EmbeddingCache, EmbeddingSpec
+from ..cache.index import digest_keys
 from ..cache.spec import published_path
 from ..manifests import IntensityPolicy, Manifest
 from ..probe.data.features import PREDICTIONS, aggregate
@@ -26,7 +27,7 @@ FAR = 99.0
 _SUSPICIOUS = 0.2
 """Share of far units from which something is likely wrong; of images like the training images it is 0.01."""
 _SHOWN = 5
-"""Far units whose names a warning has."""
+"""Units whose names a warning has."""
 
 
 def predict_manifest(
@@ -56,8 +57,9 @@ def predict_manifest(
     Returns:
         One row per unit, in the order of their ids: `unit_id` (`sample_id` where the manifest has no such column),
         `predicted` (the class; for multilabel those from 0.5, joined by semicolons), `unusual` (0 to 100: percentage of
-        training units that are no further from their neighbours), `p_CLASS` for every class (float32), and `problem`,
-        why there is no prediction, or which images it lacks; "" where it is whole.
+        training units that are no further from their neighbours), `trained_on` (whether the model was fitted on equal
+        pixels; missing where that is not known), `p_CLASS` for every class (float32), and `problem`, why
+        there is no prediction, or which images it lacks; "" where it is whole.
 
     Raises:
         ProbeError: the manifest has other modalities than the model.
@@ -72,7 +74,7 @@ def predict_manifest(
         >>> model = fit_model(manifest, cache, progress=False)
         >>> table = predict_manifest(model, manifest, folder / "store", workers=0, show_progress=False)
         >>> len(table), list(table.columns)
-        (60, ['sample_id', 'predicted', 'unusual', 'p_benign', 'p_malignant', 'problem'])
+        (60, ['sample_id', 'predicted', 'unusual', 'trained_on', 'p_benign', 'p_malignant', 'problem'])
     """
     manifest = _read_as_training_images(manifest, model.facts.reading)
     options = {"workers": workers, "batch_size": batch_size, "show_progress": show_progress}
@@ -85,6 +87,7 @@ def predict_manifest(
     done = np.isfinite(far)
     table["predicted"] = np.where(done, model.named(np.nan_to_num(proba)), "")
     table["unusual"] = far.round(2)
+    table["trained_on"] = _trained_on(model, data)
     for name, column in zip(model.classes, proba.T, strict=True):
         table[f"p_{name}"] = column.astype(np.float32)
     table["problem"] = _problems(manifest, cache, done)
@@ -148,6 +151,15 @@ def _predicted(model: Model, data: ProbeData) -> tuple[np.ndarray, np.ndarray]:
     return model.calibrated(proba), far
 
 
+def _trained_on(model: Model, data: ProbeData) -> pd.Series:
+    """(U,) nullable: whether the model was fitted on an image of each unit; missing where that is not known."""
+    found = pd.Series(pd.NA, np.arange(len(data.units)), "boolean")
+    if model.trained_on is not None:
+        seen = np.isin(digest_keys(data.all_digests), digest_keys(model.trained_on))
+        found[data.usable] = np.bincount(data.unit, seen, int(data.usable.sum())) > 0
+    return found
+
+
 def _require_same_modalities(model: Model, data: ProbeData) -> None:
     if model.facts.aggregation != "concat":
         return
@@ -170,6 +182,17 @@ def _problems(manifest: Manifest, cache: EmbeddingCache, done: np.ndarray) -> np
         unit, reason = units.sample_unit[row], reasons[str(manifest.sample_ids[row])]
         problems[unit] = f"without {lost[unit]:,} of {images[unit]:,} images: {reason}" if done[unit] else reason
     return problems
+
+
+def trained_on_in_words(table: pd.DataFrame) -> str:
+    """Which units the model was fitted on, and what that means; "" where none is."""
+    names = table.iloc[:, 0][table["trained_on"].fillna(False).astype(bool)]
+    if names.empty:
+        return ""
+    return (
+        f"the model was fitted on images of {len(names):,} of {len(table):,}, so that their probabilities are too good"
+        f" (column trained_on): {one_of(names, most=_SHOWN)}."
+    )
 
 
 def unusual_in_words(table: pd.DataFrame) -> str:

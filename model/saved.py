@@ -25,13 +25,15 @@ _KIND = "medprobe model"
 _FACTS, _ARRAYS = "model.json", "model.safetensors"
 _NEIGHBOURS = "neighbours."
 """What the names of the training neighbours' arrays begin with."""
+_TRAINED_ON = "trained_on"
+"""The array of digests; models of earlier versions have none."""
 
 
 def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> Path:
     """Writes a model as a folder, whole or not at all; returns the folder.
 
-    It holds the embeddings of at most 10,000 training images, and of all for the probe `knn`, but no ids, file names or
-    paths. docs/predict.md describes the files.
+    It holds the embeddings of at most 10,000 training images, and of all for the probe `knn`, and digests of the pixels
+    of all, but no ids, file names or paths. docs/predict.md describes the files.
 
     Args:
         model: made by `fit_model`.
@@ -53,6 +55,7 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
     require_place(folder, overwrite=overwrite)
     probe = model.probe
     arrays = {**probe.arrays, **{f"{_NEIGHBOURS}{name}": one for name, one in model.neighbours.arrays().items()}}
+    arrays |= {} if model.trained_on is None else {_TRAINED_ON: model.trained_on}
     with atomic_folder(folder, replace=True) as draft:
         # Not by `save_file`, whose files nobody else may read.
         (draft / _ARRAYS).write_bytes(save({name: np.ascontiguousarray(one) for name, one in arrays.items()}))
@@ -102,10 +105,12 @@ def load_model(folder: Path | str, *, backbone: str | None = None, device: str =
         facts = _facts_of(stated)
         arrays = _read_arrays(folder / _ARRAYS)
         texts = {Path(name).stem: (folder / name).read_text(encoding="utf-8") for name in digests if name != _ARRAYS}
+        trained_on = arrays.pop(_TRAINED_ON, None)
         own = {name: one for name, one in arrays.items() if not name.startswith(_NEIGHBOURS)}
         probe = FittedProbe(facts.family, stated["probe"], own, texts)
         near = {name.removeprefix(_NEIGHBOURS): one for name, one in arrays.items() if name.startswith(_NEIGHBOURS)}
-        return Model(facts, probe, TrainingNeighbours(**near, k=stated["neighbours"]["k"]), backbone, device)
+        neighbours = TrainingNeighbours(**near, k=stated["neighbours"]["k"])
+        return Model(facts, probe, neighbours, backbone, device, trained_on)
     except (KeyError, TypeError, ValueError, CacheError) as error:
         raise ModelError(f"{folder}: cannot be read ({first_line(error)}); fit again.") from error
 

@@ -16,7 +16,7 @@ from medprobe.base import BackboneError, ImageError, ProbeError
 from medprobe.extract import Backbone, extract
 from medprobe.manifests import DatasetCard, IntensityPolicy, Manifest, build_csv
 from medprobe.model import Model, export_onnx, fit_model, load_model, manifest_of, predict_manifest, save_model
-from medprobe.model.predicting import _read_as_training_images, unusual_in_words
+from medprobe.model.predicting import _read_as_training_images, trained_on_in_words, unusual_in_words
 from PIL import Image
 
 QUIET = {"workers": 0, "show_progress": False}
@@ -50,6 +50,23 @@ def test_every_way_in_gives_the_same(scans, saved: Path, tmp_path: Path) -> None
     np.testing.assert_allclose(model.unusual(files), of_folder["unusual"].iloc[[0, 7, 40]], atol=3)  # a step is 2.8
     assert list(of_folder["sample_id"]) == sorted(file.name for file in folder.iterdir())
     assert (of_folder["predicted"] == scans.manifest.table["label"]).mean() > 0.9
+
+
+def test_images_that_the_model_was_fitted_on_are_marked(scans, model: Model, saved: Path, tmp_path: Path) -> None:
+    loaded = load_model(saved, device="cpu")
+    table = predict_manifest(loaded, scans.manifest, scans.store, **QUIET)
+    assert (table["trained_on"] == (scans.manifest.table["split"] == "train")).all()
+    (tmp_path / "new").mkdir()
+    for number, name in ((0, "a"), (40, "b")):
+        Image.open(scans.folder / "images" / f"{number:02d}.png").save(tmp_path / "new" / f"{name}.bmp")
+    (tmp_path / "new" / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    table = predict_manifest(loaded, manifest_of(tmp_path / "new"), tmp_path / "store", **QUIET)
+    assert table["trained_on"].tolist() == [True, False, pd.NA]
+    assert trained_on_in_words(table).startswith("the model was fitted on images of 1 of 3,")
+    earlier = load_model(save_model(replace(model, trained_on=None), tmp_path / "earlier"), device="cpu")
+    table = predict_manifest(earlier, manifest_of(tmp_path / "new"), tmp_path / "store", **QUIET)
+    assert table["trained_on"].isna().all()
+    assert trained_on_in_words(table) == ""
 
 
 def test_what_is_no_list_of_images_is_one_error(model: Model, tmp_path: Path) -> None:
@@ -204,10 +221,14 @@ def test_pixels_are_read_as_the_model_reads_them(scans, tiny: Backbone, tmp_path
     found = predict_manifest(model, manifest_of(tmp_path / "images"), tmp_path / "new", **QUIET)
     row = found["sample_id"].tolist().index("3.png")
     np.testing.assert_allclose(
-        model.predict_proba([tmp_path / "images" / "3.png"])[0], found.iloc[row, 3:5].astype(float), atol=1e-6
+        model.predict_proba([tmp_path / "images" / "3.png"])[0],
+        found.filter(regex="^p_").iloc[row].astype(float),
+        atol=1e-6,
     )
     image = Image.open(tmp_path / "images" / "3.png")
-    np.testing.assert_allclose(model.predict_proba([image])[0], found.iloc[row, 3:5].astype(float), atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict_proba([image])[0], found.filter(regex="^p_").iloc[row].astype(float), atol=1e-6
+    )
 
 
 def test_another_backbone_than_that_of_the_training_images_is_refused(model: Model, tmp_path: Path) -> None:
