@@ -205,7 +205,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], Path]:
 
     reader = readers.Reader("deadly", lambda head: head.startswith(b"DEADLY"), read, lambda source: 1)
     monkeypatch.setattr(readers, "READERS", (reader, *readers.READERS))
-    limits = {"_SECONDS": 0.2, "_MOST_BYTES": 2**29, "_BLOCKED_S": 0.2, "_GLANCE_S": 0.1}
+    limits = {"_SECONDS": 0.5, "_MOST_BYTES": 2**29, "_BLOCKED_S": 0.2, "_GLANCE_S": 0.1}
     for name, value in limits.items():
         monkeypatch.setattr(worker_pool, name, value)
     return write

@@ -294,7 +294,8 @@ class _Worker:
         if silent_s < _GLANCE_S:
             return ""
         state, *fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(") ")[2].split()
-        if (used := int(fields[10]) + int(fields[11])) != self._used:
+        used = int(fields[10]) + int(fields[11])
+        if used != self._used or state == "R":  # it waits for a core
             self.seen, self._used = time.monotonic(), used
         elif silent_s > (_DISK_S if state == "D" else _BLOCKED_S):
             return "the file cannot be read: its file system does not respond" if state == "D" else _ENDLESS

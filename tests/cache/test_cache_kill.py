@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import signal
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,32 +18,27 @@ from medprobe.cache import CacheDraft, EmbeddingCache, verify_cache
 _FORK = multiprocessing.get_context("fork")  # no time goes into imports, so kills fall on the work itself
 
 
-def _write(store: Path, spec, cohort, phase) -> None:
-    """What an extraction does, a little slowed so that a kill can fall between any two steps."""
-    with CacheDraft.open(store, "cohort", spec, segment_rows=24) as draft:
-        todo = np.flatnonzero(draft.missing(cohort.ids, cohort.stamps))
-        for start in range(0, len(todo), 8):
-            rows = todo[start : start + 8]
-            draft.append(*cohort.columns(rows), cohort.vectors(rows))
-            time.sleep(0.004)
-        draft.flush()
-        phase.value = 1
-        draft.publish(cohort.ids, stamps=cohort.stamps)
-    phase.value = 2
+def _write(store: Path, spec, cohort, killed_at: int = 0) -> tuple[int, int]:
+    """What an extraction does, killed at that call or return of a function; how many until it publishes, and in all."""
+    seen = 0
 
+    def count(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def _run_and_kill(store: Path, spec, cohort, *, after_s: float, in_publish: bool) -> bool:
-    """Starts the writer and kills it; True when it was killed at work, False when it had finished."""
-    phase = _FORK.Value("i", 0)
-    process = _FORK.Process(target=_write, args=(store, spec, cohort, phase))
-    process.start()
-    while in_publish and phase.value < 1 and process.is_alive():
-        time.sleep(0.0002)
-    time.sleep(after_s)
-    if process.is_alive():
-        os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    return process.exitcode == -signal.SIGKILL
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        with CacheDraft.open(store, "cohort", spec, segment_rows=24) as draft:
+            cohort.embed(draft, batch=8)
+            draft.flush()
+            embedded = seen
+            draft.publish(cohort.ids, stamps=cohort.stamps)
+    finally:
+        sys.setprofile(before)
+    return embedded, seen
 
 
 def _read(cache: EmbeddingCache) -> tuple:
@@ -54,33 +49,27 @@ def _read(cache: EmbeddingCache) -> tuple:
 @pytest.mark.parametrize("in_publish", [False, True], ids=["anywhere", "in-publish"])
 def test_a_killed_run_publishes_what_an_undisturbed_run_publishes(tmp_path, make_spec, cohort_of, in_publish) -> None:
     spec = make_spec(precision="bf16")
-    small, grown = cohort_of(100), cohort_of(500)
-    quiet, rough, small_one = tmp_path / "quiet", tmp_path / "rough", tmp_path / "small"
+    small, grown = cohort_of(100), cohort_of(300)
+    quiet, rough, small_one, copy = (tmp_path / name for name in ("quiet", "rough", "small", "copy"))
     before = small.publish(quiet, spec)
-    for copy in (rough, small_one):
-        shutil.copytree(quiet, copy)
+    for other in (rough, small_one):
+        shutil.copytree(quiet, other)
     path = rough / before.path.relative_to(quiet)
     published = _read(EmbeddingCache.open(path))
-
-    start = time.monotonic()
-    phase = _FORK.Value("i", 0)
-    _write(quiet, spec, grown, phase)
-    whole_run_s = time.monotonic() - start
-    longest = whole_run_s * (0.1 if in_publish else 0.3)
+    _write(quiet, spec, grown)
     expected = _read(EmbeddingCache.open(before.path))
-    assert len(expected[0]) == 500
+    assert len(expected[0]) == 300
 
-    draw, known, kills = random.Random(20260 + in_publish), 100, 0
-    for _ in range(30):
-        if kills == 6:
-            break
-        if not _run_and_kill(rough, spec, grown, after_s=draw.uniform(0, longest), in_publish=in_publish):
-            assert _read(EmbeddingCache.open(path)) == expected
-            shutil.rmtree(rough)  # it was quicker than the signal: once more from the start
-            shutil.copytree(small_one, rough)
-            known = 100
-            continue
-        kills += 1
+    draw, known = random.Random(20260 + in_publish), 100
+    for _ in range(4):
+        shutil.copytree(rough, copy)
+        embedded, last = _write(copy, spec, grown)
+        shutil.rmtree(copy)
+        moment = draw.randint(embedded if in_publish else 1, last - 100)
+        process = _FORK.Process(target=_write, args=(rough, spec, grown, moment))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         now = _read(EmbeddingCache.open(path))
         assert now in (published, expected), "the published file is neither the old one nor the new one"
         assert verify_cache(path) == []
@@ -88,8 +77,11 @@ def test_a_killed_run_publishes_what_an_undisturbed_run_publishes(tmp_path, make
             count = len(draft.known())
         assert count >= known, "what was written to a segment has been lost"
         known = count
-    assert kills >= 3
-    _write(rough, spec, grown, phase)
+        if now == expected:  # once more from the start
+            shutil.rmtree(rough)
+            shutil.copytree(small_one, rough)
+            known = 100
+    _write(rough, spec, grown)
     assert _read(EmbeddingCache.open(path)) == expected
     assert verify_cache(path) == []
     assert list(path.parent.iterdir()) == [path], "a killed run has left something behind"
@@ -112,9 +104,15 @@ def test_a_kill_loses_at_most_the_segment_in_flight(tmp_path, spec, cohort_of) -
 
 def test_readers_see_the_old_file_while_a_new_one_is_made(tmp_path, spec, cohort_of) -> None:
     old = cohort_of(50).publish(tmp_path, spec)
-    grown = cohort_of(600)
-    stop = _FORK.Value("i", 0)
-    process = _FORK.Process(target=_write, args=(tmp_path, spec, grown, stop))
+    grown, seen = cohort_of(600), _FORK.Event()
+
+    def write() -> None:
+        with CacheDraft.open(tmp_path, "cohort", spec) as draft:
+            grown.embed(draft)
+            seen.wait()
+            draft.publish(grown.ids, stamps=grown.stamps)
+
+    process = _FORK.Process(target=write)
     process.start()
     counts = []
     while process.is_alive():
@@ -125,11 +123,11 @@ def test_readers_see_the_old_file_while_a_new_one_is_made(tmp_path, spec, cohort
             continue
         counts.append(len(cache))
         np.testing.assert_array_equal(matrix[rows], grown.vectors(np.arange(50))["cls"])
-        time.sleep(0.01)
+        seen.set()
     process.join()
     assert process.exitcode == 0
     assert set(counts) <= {50, 600}
-    assert 50 in counts
+    assert counts[0] == 50
     assert len(EmbeddingCache.open(old.path)) == 600
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 
 import pytest
 from medprobe.cache import EmbeddingCache
@@ -10,22 +10,24 @@ from medprobe.extract import extract
 from medprobe.extract.throughput import Meter, Pace
 
 
-def _slow(items, seconds):
-    for item in items:
-        time.sleep(seconds)
-        yield item
+def test_waiting_and_computing_are_told_apart(monkeypatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("medprobe.extract.throughput.time.perf_counter", lambda: now)
 
+    def slow() -> Iterator[int]:
+        nonlocal now
+        for item in range(4):
+            now += 0.06
+            yield item
 
-def test_waiting_and_computing_are_told_apart() -> None:
     meter = Meter()
-    for _ in meter.waiting(_slow(range(4), 0.06)):
+    for _ in meter.waiting(slow()):
         with meter.computing(10):
-            time.sleep(0.02)
+            now += 0.02
     summary = meter.summary()
     assert summary["images"] == 40
-    assert 0.6 < summary["waiting_share"] < 0.9
-    assert summary["waited_s"] + summary["computed_s"] <= summary["seconds"] + 0.01
-    assert summary["images_per_s"] == pytest.approx(40 / summary["seconds"], rel=0.05)
+    assert summary["waiting_share"] == pytest.approx(0.75)
+    assert summary["images_per_s"] == pytest.approx(40 / 0.32)
 
 
 def test_now_is_the_last_seconds_and_the_mean_is_all_of_it(monkeypatch) -> None:

@@ -210,7 +210,7 @@ def test_processes_that_share_the_seeds_give_the_bytes_of_one(pets, undisturbed,
 def test_the_command_killed_at_any_moment_goes_on_to_the_same_bytes(pets, undisturbed, tmp_path) -> None:
     command = [sys.executable, "-m", "medprobe.cli", *_command(pets, tmp_path / "run")]
     moments = random.Random(0)
-    for _ in range(6):
+    for _ in range(3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while process.poll() is None and not (tmp_path / "run.partial" / "config.json").exists():
             time.sleep(0.01)

@@ -359,6 +359,6 @@ def test_a_hundred_thousand_exams_of_forty_thousand_patients_are_drawn_in_second
 
     rng = np.random.default_rng(0)
     units = units_of(rng.integers(0, 8, 100_000), rng.integers(0, 40_000, 100_000))
-    start = time.perf_counter()
+    start = time.process_time()
     draw_resamples(units, [0], classes=[str(c) for c in range(8)], protocol="holdout")
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
