@@ -156,9 +156,12 @@ def extract(
         _show_caches(caches, loaded, started)
         return
     # From here on torch is needed, whose import takes seconds.
+    from ..evaluate.metrics.registry import primary_metric
     from ..extract import choose_devices, estimate_cost, extract_on, load_backbone
     from ..extract import extract as run
 
+    if loaded.card.task:
+        primary_metric(loaded.card)  # a misspelt one is found before anything is embedded
     devices = choose_devices(device, runtime)
     options: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "shard": part}
     specs: list[EmbeddingSpec] = []

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..base import ProbeError, one_of
-from ..evaluate.metrics.registry import Metric, find_metric, metrics_for
+from ..base import ProbeError
+from ..evaluate.metrics.registry import Metric, find_metric, primary_metric
 from ..evaluate.resampling.protocols import learnable
 from ..evaluate.resampling.resample import Resample, resolve_protocol
 from ..evaluate.results.recorder import Recorder
@@ -102,15 +102,12 @@ def choose_metric(manifest: Manifest, metric: str | None) -> Metric:
     """The metric that chooses on val: the card's primary one by default.
 
     Raises:
-        ManifestError: there are no labels.
+        ManifestError: there are no labels, or the card names no metric of its task.
         ProbeError: there is no such metric, it is not defined for the task, or the classes are too many to be classes.
     """
     card = manifest.card
-    task = card.require_task("scoring")
-    chosen = find_metric(metric or card.primary_metric)
-    if chosen not in metrics_for(task):
-        names = one_of((one.name for one in metrics_for(task)), most=20)
-        raise ProbeError(f"{chosen.name} is not defined for a {task} task; there are {names}.")
+    own = primary_metric(card)  # of a card that names none, no run is begun
+    chosen = find_metric(metric, card.task) if metric else own
     if len(card.classes) > _MOST_CLASSES:
         raise ProbeError(
             f"{manifest.name}: {len(card.classes):,} classes. Is the label column one of ids? At most"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..base import ProbeError, counted, look_up, one_of
 from ..base import progress as show_progress
-from ..evaluate.metrics.registry import retrieval_metrics
+from ..evaluate.metrics.registry import primary_metric, retrieval_metrics
 from ..evaluate.metrics.retrieval import Retrieved, majority
 from ..evaluate.resampling.leaks import Leaks, find_leaks
 from ..evaluate.resampling.protocols import HOLDOUT
@@ -135,6 +135,7 @@ def check_searchable(manifest: Manifest, k: int | Sequence[int], *, same_group: 
 
 
 def _require_one_label(manifest: Manifest) -> None:
+    primary_metric(manifest.card)  # which run.json names
     if manifest.card.require_task("scoring a search") == "multilabel":
         raise ProbeError(
             f"{manifest.name}: is multilabel, where two images may share some labels and not others, and nothing says"

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..base import counted
 from ..cache import EmbeddingCache
+from ..evaluate.metrics.registry import primary_metric
 from ..evaluate.resampling.leaks import Leaks
 from ..evaluate.resampling.protocols import FIXED_TEST
 from ..evaluate.resampling.train_size import Budget
@@ -104,7 +105,7 @@ def _about_data(data: ProbeData) -> dict[str, Any]:
         "name": card.name,
         "task": card.task,
         "classes": list(card.classes),
-        "primary_metric": card.primary_metric,
+        "primary_metric": primary_metric(card).name,
         "license": card.license,
         "citation": card.citation,
         "samples": len(manifest),

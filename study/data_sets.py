@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ..base import ManifestError, fingerprint, no_such, one_of
 from ..base.errors import StudyError
 from ..base.pydantic_messages import shown
+from ..evaluate.metrics.registry import primary_metric
 from ..manifests import BUILDERS, CODES, Manifest
 from ..manifests.build_options import check_build_options
 from ..manifests.builders.label_tables import read_columns
@@ -165,9 +166,11 @@ def _found(study: StudyFile, one: DataSet, path: Path, out: Path) -> Source:
 def _facts(path: Path, *_contents: str) -> Facts:
     manifest = Manifest.load(path)
     card, table = manifest.card, manifest.table
+    task = card.require_task("a study")
+    primary_metric(card)
     parts = frozenset(table["split"].unique()) if "split" in table else frozenset()
     paths = table["path"].unique().tolist()
-    return Facts(len(manifest), len(card.classes), card.name, card.require_task("a study"), parts, manifest.root, paths)
+    return Facts(len(manifest), len(card.classes), card.name, task, parts, manifest.root, paths)
 
 
 def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source:

@@ -83,6 +83,7 @@ def check(
     `medprobe manifest check brain.parquet --fix group-duplicates --out brain-grouped.parquet`;
     `medprobe manifest check --explain near-duplicate`
     """
+    from ...evaluate.metrics.registry import primary_metric
     from ...manifests import Manifest, check_manifest
 
     allowed = allow or []
@@ -90,6 +91,8 @@ def check(
     _refuse_impossible_fix(manifest, fix, out, overwrite=overwrite)
     # A fix needs a table without errors; a check reports them.
     given = Manifest.load(manifest, strict=fix is not None)
+    if given.card.task:
+        primary_metric(given.card)
     loaded = _fixed(given, fix, out) if fix and out else given
     findings = check_manifest(loaded, embeddings=_embeddings(loaded, given, cache))
     if as_json:

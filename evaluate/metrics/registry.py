@@ -10,8 +10,9 @@ from typing import cast
 
 import numpy as np
 
-from ...base import look_up
-from ...manifests.schema.card import METRIC_ALIASES, TASKS, Task
+from ...base import ManifestError, ProbeError, look_up, one_of
+from ...manifests import DatasetCard
+from ...manifests.schema.card import TASKS, Task
 from . import functions as f
 from .functions import LabeledPredictions
 from .retrieval import MEASURES, of_queries
@@ -137,21 +138,58 @@ _ALL = (
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 """Every score by name. A further one is one function in functions.py and one entry here."""
 
+METRIC_ALIASES = {
+    **dict.fromkeys(("macro_recall", "mean_recall", "bacc", "balanced_acc"), "balanced_accuracy"),
+    **dict.fromkeys(("acc",), "accuracy"),
+    **dict.fromkeys(("f1", "f1_macro", "f1_score"), "macro_f1"),
+    **dict.fromkeys(("f1_weighted",), "weighted_f1"),
+    **dict.fromkeys(("precision_weighted",), "weighted_precision"),
+    **dict.fromkeys(("exact_match", "exact_match_ratio"), "subset_accuracy"),
+    **dict.fromkeys(("auc", "auroc", "rocauc", "roc"), "roc_auc"),
+    **dict.fromkeys(("auc_ovo", "auroc_ovo"), "roc_auc_ovo"),
+    **dict.fromkeys(("ap", "auprc", "pr_auc", "map", "mean_average_precision"), "average_precision"),
+    **dict.fromkeys(("kappa", "qwk", "cohen_kappa"), "quadratic_kappa"),
+    **dict.fromkeys(("nll", "cross_entropy", "logloss"), "log_loss"),
+    **dict.fromkeys(("brier_score",), "brier"),
+    **dict.fromkeys(("calibration_error", "expected_calibration_error"), "ece"),
+}
+"""Other names under which a metric is found; results have the one name."""
 
-def find_metric(name: str) -> Metric:
+
+def find_metric(name: str, task: str | None = None) -> Metric:
     """The metric called `name`, or by another of its names.
 
     Raises:
-        ProbeError: there is none (names the near ones).
+        ProbeError: there is none (names the near ones), or it is not defined for `task` (names those that are).
 
     Examples:
         >>> from medprobe.evaluate import find_metric
         >>> find_metric("auc").name
         'roc_auc'
     """
-    if found := re.fullmatch(rf"({'|'.join(MEASURES)})_at_([1-9]\d{{0,8}})", name):
-        return _retrieval_metric(found[1], int(found[2]))
-    return look_up("metric", METRIC_ALIASES.get(name.lower().replace("-", "_"), name), METRICS)
+    if measure := re.fullmatch(rf"({'|'.join(MEASURES)})_at_([1-9]\d{{0,8}})", name):
+        found = _retrieval_metric(measure[1], int(measure[2]))
+    else:
+        name = METRIC_ALIASES.get(name.lower().replace("-", "_"), name)
+        of_task = METRICS if task is None else {metric.name: metric for metric in metrics_for(task)}
+        found = METRICS.get(name) or look_up("metric", name, of_task)
+    if task is not None and found not in metrics_for(task):
+        names = one_of((one.name for one in metrics_for(task)), most=20)
+        raise ProbeError(f"{found.name} is not defined for a {task} task; there are {names}.")
+    return found
+
+
+def primary_metric(card: DatasetCard) -> Metric:
+    """The metric that the card of a data set with labels names.
+
+    Raises:
+        ManifestError: there is none of that name, or it is not defined for the card's task, or the card has no task.
+    """
+    task = card.require_task("scoring")
+    try:
+        return find_metric(card.primary_metric, task)
+    except ProbeError as error:
+        raise ManifestError(f"{card.name}: the dataset card: primary_metric: {error}") from error
 
 
 def retrieval_metrics(ks: Iterable[int]) -> list[Metric]:

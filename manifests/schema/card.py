@@ -26,34 +26,6 @@ _PRIMARY_METRIC: dict[Task, str] = {
     "ordinal": "quadratic_kappa",
     "multilabel": "roc_auc",
 }
-_OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "weighted_precision")
-_OF_PROBABILITIES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")
-_OF_TASK: dict[Task, tuple[str, ...]] = {
-    "binary": ("unweighted_kappa",),
-    "multiclass": ("unweighted_kappa", "roc_auc_ovo"),
-    "ordinal": ("unweighted_kappa", "quadratic_kappa", "roc_auc_ovo"),
-    "multilabel": ("subset_accuracy",),
-}
-METRIC_NAMES: dict[Task, tuple[str, ...]] = {
-    task: (*_OF_CLASSES, *_OF_TASK[task], *_OF_PROBABILITIES) for task in TASKS
-}
-"""What may be a primary metric. Known here so that a card is found wrong before anything is embedded."""
-METRIC_ALIASES = {
-    **dict.fromkeys(("macro_recall", "mean_recall", "bacc", "balanced_acc"), "balanced_accuracy"),
-    **dict.fromkeys(("acc",), "accuracy"),
-    **dict.fromkeys(("f1", "f1_macro", "f1_score"), "macro_f1"),
-    **dict.fromkeys(("f1_weighted",), "weighted_f1"),
-    **dict.fromkeys(("precision_weighted",), "weighted_precision"),
-    **dict.fromkeys(("exact_match", "exact_match_ratio"), "subset_accuracy"),
-    **dict.fromkeys(("auc", "auroc", "rocauc", "roc"), "roc_auc"),
-    **dict.fromkeys(("auc_ovo", "auroc_ovo"), "roc_auc_ovo"),
-    **dict.fromkeys(("ap", "auprc", "pr_auc", "map", "mean_average_precision"), "average_precision"),
-    **dict.fromkeys(("kappa", "qwk", "cohen_kappa"), "quadratic_kappa"),
-    **dict.fromkeys(("nll", "cross_entropy", "logloss"), "log_loss"),
-    **dict.fromkeys(("brier_score",), "brier"),
-    **dict.fromkeys(("calibration_error", "expected_calibration_error"), "ece"),
-}
-"""Other names under which a metric is found; results have the one name."""
 _RESERVED = {"sample_id", "path", "frame", "unit_id", "group_id", "split", "modality", "window"}
 
 
@@ -83,7 +55,8 @@ class DatasetCard(BaseModel):
     classes: Annotated[list[str], Field(validate_default=True)] = []
     """In order for `ordinal`; for `binary` the second is the positive class; for `multilabel` the label columns."""
     primary_metric: Annotated[str, Field(validate_default=True)] = ""
-    """Hyper-parameters are chosen by it; default by task: ROC-AUC, balanced accuracy, quadratic kappa, mean ROC-AUC."""
+    """Hyper-parameters are chosen by it; default by task: ROC-AUC, balanced accuracy, quadratic kappa, mean ROC-AUC.
+    Which metrics there are is known to `evaluate.metrics` alone, whose `primary_metric` refuses any other."""
     label_column: str = "label"
     """Column of class names; not used by `multilabel`, which has a 0/1 column per class."""
     attributes: list[str] = []
@@ -154,12 +127,6 @@ class DatasetCard(BaseModel):
             if metric:
                 raise ValueError("a card with a primary metric needs the field `task`")
             return metric
-        metric = METRIC_ALIASES.get(metric.lower().replace("-", "_"), metric)
-        if metric and metric not in METRIC_NAMES[task]:
-            near = did_you_mean(metric, METRIC_NAMES[task])
-            raise ValueError(
-                f'unknown metric "{metric}" for a {task} task; there are {one_of(METRIC_NAMES[task], most=20)}.{near}'
-            )
         return metric or _PRIMARY_METRIC[task]
 
     @field_validator("classes", "label_column", "attributes")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import atomic_path, counted, percent
+from ...evaluate.metrics.registry import primary_metric
 from ...manifests import ImageStats, Manifest, attribute_counts, manifest_image_stats
 from ...manifests.schema.card import class_words
 from ...manifests.schema.labels import has_class, label_codes
@@ -90,7 +91,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     facts = [
         ("Description", card.description),
         ("Task", f"{card.task} classification" if card.task else "none: the images are unlabelled"),
-        ("Primary metric", card.primary_metric),
+        ("Primary metric", primary_metric(card).name if card.task else ""),
         ("Licence", card.license or "not stated"),
         ("Citation", card.citation or "not stated"),
         ("Intensities", card.reading.in_spec or "as each format asks"),

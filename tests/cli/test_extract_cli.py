@@ -39,6 +39,18 @@ def test_extract_tells_what_it_does_where_it_went_and_what_is_next(medprobe, pet
     assert len(EmbeddingCache.open(path)) == 8
 
 
+@pytest.mark.parametrize(
+    "command", [("extract", *_TINY), ("manifest", "check"), ("manifest", "show", "-o", "pets.html")]
+)
+def test_a_misspelt_metric_of_the_card_is_refused_before_anything_is_done(medprobe, pets, command) -> None:
+    with pets.with_suffix(".yaml").open("a") as card:
+        card.write("primary_metric: roc_acu\n")
+    refusal = medprobe(*command, pets)
+    assert refusal.status == 1
+    assert 'Did you mean "roc_auc"?' in " ".join(refusal.err.split())
+    assert not (pets.parent / "embeddings").exists()
+
+
 def test_a_manifest_that_does_not_exist_is_reported_before_torch_is_imported(tmp_path) -> None:
     run = (
         "from medprobe.cli.app import app; app(['extract', 'absent.parquet', '-b', 'dinov2-s'], standalone_mode=False)"

@@ -34,8 +34,7 @@ _SOUND = "name: t\ntask: binary\nclasses: [a, b]\n"
         ),
         ("name: t\ntask: binary\nclasses: cat", 'classes: must be a list, such as [a, b], not "cat".'),
         (f"{_SOUND}attributes: [[1]]", "attributes, entry 1: must be text"),
-        (f"{_SOUND}primary_metric: roc_acu", 'brier, ece. Did you mean "roc_auc"?'),
-        (f"{_SOUND}primary_metric: xyz", 'unknown metric "xyz" for a binary task; there are accuracy'),
+        (f"{_SOUND}primary_metric: 3", "primary_metric: must be text"),
         (f"{_SOUND}reading: 3", "reading: must be fields with values, not 3."),
         (
             f"{_SOUND}reading: {{window: foo}}",

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.base import CacheError, MedprobeError, ProbeError
+from medprobe.base import CacheError, ManifestError, MedprobeError, ProbeError
 from medprobe.evaluate import Run
 from medprobe.evaluate.metrics.registry import metrics_for
 from medprobe.manifests import DatasetCard, Manifest
-from medprobe.probe import PROBES, Probe, ProbeSettings, ProbeTask, run_probes
+from medprobe.probe import PROBES, Probe, ProbeSettings, ProbeTask, retrieve, run_probes
 from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators._neighbors import _CELLS
 
@@ -221,6 +221,14 @@ def test_choosing_by_another_metric_is_recorded(study) -> None:
     run = study.probe(metric="log_loss", probes=["logreg"])
     assert run.info["metric"] == run.primary_metric == "log_loss"
     assert study.probe(metric="macro_recall").primary_metric == "balanced_accuracy"
+
+
+def test_a_metric_that_the_card_misspells_is_refused_whichever_metric_chooses(study) -> None:
+    card = study.manifest.card.model_copy(update={"primary_metric": "acuracy"})
+    manifest = Manifest(study.manifest.table, card)
+    for begin in (lambda: study.probe(manifest=manifest, metric="log_loss"), lambda: retrieve(manifest, study.caches)):
+        with pytest.raises(ManifestError, match='Did you mean "accuracy"'):
+            begin()
 
 
 def test_a_run_says_what_it_was_made_of(study) -> None:

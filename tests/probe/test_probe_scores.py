@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, find_metric, weighted_scores
+from medprobe.base import ManifestError, ProbeError
+from medprobe.evaluate import METRICS, Metric, find_metric, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions
-from medprobe.evaluate.metrics.registry import metrics_for
-from medprobe.manifests.schema.card import METRIC_ALIASES, METRIC_NAMES
+from medprobe.evaluate.metrics.registry import METRIC_ALIASES, metrics_for, primary_metric
+from medprobe.manifests import DatasetCard
 from sklearn import metrics as sk
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel")
@@ -347,5 +347,14 @@ def test_an_alias_is_the_same_metric_and_an_unknown_one_names_the_near_one() -> 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_card_may_name_every_metric_of_its_task_and_no_other(task: str) -> None:
-    known = {metric.name for metric in metrics_for(task)}
-    assert set(METRIC_NAMES[task]) == known
+    def chosen(name: str) -> Metric:
+        return primary_metric(DatasetCard.of("card", name="t", task=task, classes=["a", "b"], primary_metric=name))
+
+    known = metrics_for(task)
+    assert [chosen(metric.name) for metric in known] == known
+    assert chosen("AUROC") is METRICS["roc_auc"]
+    for name in {*METRICS} - {metric.name for metric in known} | {"accuracy_at_5"}:
+        with pytest.raises(ManifestError, match=f"{name} is not defined for a {task} task; there are accuracy"):
+            chosen(name)
+    with pytest.raises(ManifestError, match=r't: .*primary_metric: .*Did you mean "roc_auc"'):
+        chosen("roc_acu")
