@@ -255,4 +255,7 @@ def finetune(
     show_summary(run)
     remark(f"\nSaved: {out}")
     say(f"Next:  {command('report', out)}")
+    if keep_weights:
+        network = min((out / "weights").iterdir())
+        say(f"New images:  {command('predict', network, 'MY_IMAGES', '--out', 'predictions.csv')}")
     say(f"With a run of frozen probes:  {command('merge', 'PROBE_RUN', out, '--out', f'{out}-and-probes')}")

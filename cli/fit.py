@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from .terminal.wrapping import wrapped
 
 if TYPE_CHECKING:
     from ..evaluate import Run
+    from ..evaluate.results.schemas import SystemKey
     from ..manifests import Manifest
     from ..model import Model
 
@@ -22,7 +24,11 @@ def fit(
     source: Annotated[Path, typer.Argument(metavar="RUN|MANIFEST", help="A run folder, or a manifest.")],
     out: Annotated[Path, typer.Option(help="Folder for the model, e.g. models/brain.")],
     best: Annotated[
-        bool, typer.Option("--best", help="Take the system of RUN with the best mean score in the run's metric.")
+        bool,
+        typer.Option(
+            "--best",
+            help="Take the system of RUN with the best mean score in the run's metric, of those that can be fitted.",
+        ),
     ] = False,
     manifest: Annotated[
         Path | None,
@@ -110,18 +116,43 @@ def _of_run(
     from ..evaluate import Run
     from ..manifests import Manifest
     from ..model import fit_run
-    from ..model.run_choice import systems_named
+    from ..model.run_choice import can_be_saved, systems_by_score
 
     run = Run.load(folder, predictions=False)
-    systems = systems_named(run, **chosen)
+    systems = systems_by_score(run, **chosen)
     if len(systems) > 1 and not best:
-        names = [f"{one.backbone}/{one.pooling} {one.probe}" for one in systems]
         raise ProbeError(
-            f"{folder}: the run has {len(systems)} systems ({one_of(names, most=6)}); add --best for the best of them,"
-            " or name one by --backbone, --pooling and --probe."
+            f"{folder}: the run has {len(systems)} systems ({one_of(map(_named, systems), most=6)}); add --best for the"
+            " best of them, or name one by --backbone, --pooling and --probe."
         )
+    if not can_be_saved(run, systems[0]):
+        why, instead = _why_not_fitted(folder, systems[0])
+        if not any(can_be_saved(run, one) for one in systems):
+            raise ProbeError(f"{folder}: {why}{instead}")
+        remark(wrapped(f"note: {why} The best system that can be fitted is taken.") + instead)
     table = manifest or _manifest_of(run, folder)
     return fit_run(run, Manifest.load(table), cache or default_store(table), **chosen, **how), table
+
+
+def _named(system: SystemKey) -> str:
+    return f"{system.backbone}/{system.pooling} {system.probe}"
+
+
+def _why_not_fitted(folder: Path, system: SystemKey) -> tuple[str, str]:
+    """Why the best system of a run is not fitted; and of a kept network the command that predicts, in a line."""
+    from ..finetune.systems import FAMILY, network_name
+
+    best = f"the best system, {_named(system)}, "
+    if not system.probe.startswith(f"{FAMILY}:"):
+        return f"{best}cannot be saved: a model has a built-in probe, on embeddings that medprobe has computed.", ""
+    kept = sorted((folder / "weights").glob(f"{escape(network_name(system))}-seed-*"))
+    if not kept:
+        return (
+            f"{best}is a fine-tuned network, and {folder / 'weights'} has none of it: `medprobe finetune"
+            " --keep-weights` keeps one per seed in its own run, and `medprobe predict` takes their folders."
+        ), ""
+    predict = command("predict", kept[0], "MY_IMAGES", "--out", "predictions.csv")
+    return f"{best}is a fine-tuned network, which predicts as it is ({len(kept):,} kept).", f"\n  {predict}"
 
 
 def _manifest_of(run: Run, folder: Path) -> Path:

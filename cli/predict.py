@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="The folder that `medprobe fit` wrote.")],
+    model: Annotated[
+        Path, typer.Argument(help="The folder that `medprobe fit` wrote, or a fine-tuned network, RUN/weights/NAME.")
+    ],
     images: Annotated[
         Path,
         typer.Argument(
@@ -55,13 +57,15 @@ def predict(
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of caches. [default: of a manifest `embeddings` next to it, else OUT.partial until the end]"
+            help="Folder of caches. [default: of a manifest `embeddings` next to it; of a folder, and for a fine-tuned"
+            " network, OUT.partial until the end]"
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
 ) -> None:
     """Predicts every image (every unit of a manifest), and how unusual it is among the training images.
 
+    A network that `medprobe finetune --keep-weights` has kept predicts too, without saying how unusual an image is.
     After an interruption the same command continues. An image that cannot be read has its reason in the table, and the
     exit status is then 1.
 
@@ -73,7 +77,7 @@ def predict(
     from ..manifests.schema.table_io import write_table
     from ..model import load_model, manifest_of, predict_manifest
     from ..model.images import require_table_place
-    from ..model.predicting import trained_on_in_words, unusual_in_words
+    from ..model.predicting import predicted_units, trained_on_in_words, unusual_in_words
 
     require_table_place(out, images, overwrite=overwrite)
     loaded = load_model(model, backbone=backbone, device=device)
@@ -82,7 +86,8 @@ def predict(
     manifest = manifest_of(images, **taken, notice=lambda text: remark(wrapped(f"note: {text}")))
     _compare_labels(loaded, manifest)
     work = out.with_name(f"{out.name}.partial")
-    store = cache or (work if manifest.path is None else default_store(manifest.path))
+    # Logits are no embeddings, which probes would find beside those of the manifest.
+    store = cache or (work if loaded.network or manifest.path is None else default_store(manifest.path))
     try:
         table = predict_manifest(loaded, manifest, store, workers=workers, batch_size=batch_size, on_loaded=_introduce)
     except KeyboardInterrupt:
@@ -92,14 +97,16 @@ def predict(
         write_table(table, temporary)
     if store == work:
         shutil.rmtree(work, ignore_errors=True)
-    _show_counts(table, out)
+    _show_counts(table, predicted_units(table), out)
+    if loaded.neighbours is None:
+        remark(wrapped("note: a fine-tuned network has no training embeddings, so there is no column unusual."))
     for warning in filter(None, (trained_on_in_words(table), unusual_in_words(table))):
         remark(wrapped(f"warning: {warning}"))
     faulty = table[table["problem"] != ""]
     if len(faulty):
         listed = "".join(f"\n  {row[0]}: {row[-1]}" for row in faulty.head(10).itertuples(index=False))
         rest = f"\n  and {len(faulty) - 10:,} more" if len(faulty) > 10 else ""
-        none = int(faulty["unusual"].isna().sum())
+        none = int((~predicted_units(faulty)).sum())
         partly = f" {len(faulty) - none:,} only in part," if len(faulty) > none else ""
         raise QuarantineError(
             f"{none:,} of {len(table):,} could not be predicted,{partly} for images that cannot be read; all others"
@@ -126,8 +133,8 @@ def _compare_labels(model: Model, manifest: Manifest) -> None:
     )
 
 
-def _show_counts(table: pd.DataFrame, out: Path) -> None:
-    done = table[table["unusual"].notna()]
+def _show_counts(table: pd.DataFrame, is_predicted: pd.Series, out: Path) -> None:
+    done = table[is_predicted]
     counts = done["predicted"].value_counts()
     classes = ", ".join(f"{name or 'none'} {count:,}" for name, count in counts.items())
     say(wrapped(f"{counted(len(done), 'prediction')}: {classes}." if len(done) else "No predictions."))

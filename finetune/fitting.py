@@ -26,7 +26,8 @@ from .inputs.sources import Inputs, choose_inputs
 from .inputs.views import Images
 from .network.classifier import Classifier
 from .network.saved import save_weights
-from .systems import FineTuning
+from .systems import FineTuning, network_name
+from .training.loop import Trained
 from .training.recipe import Recipe
 from .training.search import fit_best
 from .training.start import make_start
@@ -56,11 +57,8 @@ class Cell:
     @property
     def folder(self) -> str:
         """For files: `dinov2-s-partial_2-seed-0`."""
-        budget = [] if self.key.budget == FULL_TRAIN else [self.key.budget]
-        # Each by itself: of a long name the end is cut off.
-        words = map(safe_name, [self.key.backbone, self.key.probe.removeprefix("finetune:"), *budget])
         fold = f"-fold-{self.resample.fold}" if self.resample.fold else ""
-        return f"{'-'.join(words)}-seed-{self.resample.seed}{fold}"
+        return f"{network_name(self.key)}-seed-{self.resample.seed}{fold}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +146,7 @@ class CellFitter:
                 should_stop=should_stop,
             )
         if self.plan.keep_weights and fits is not None:
-            about = {"task": task.task, "classes": list(task.classes), "system": cell.key.probe, "seed": resample.seed}
-            about["dataset"] = self.plan.experiment.data.manifest.name
-            save_weights(trained.classifier, fits.weights(cell.folder), about)
+            save_weights(trained.classifier, fits.weights(cell.folder), self._about(cell, task, trained))
         return task.result(
             resample,
             val_proba=trained.val_proba,
@@ -165,6 +161,22 @@ class CellFitter:
                 for curve in trained.curves
             ],
         )
+
+    def _about(self, cell: Cell, task: ProbeTask, trained: Trained) -> dict[str, Any]:
+        """What `network.json` says of a network besides how it is rebuilt."""
+        manifest = self.plan.experiment.data.manifest
+        return {
+            "dataset": manifest.name,
+            "units": len(cell.resample.train),
+            "system": cell.key.probe,
+            "seed": cell.resample.seed,
+            "task": task.task,
+            "classes": list(task.classes),
+            "loss": trained.loss.facts(),
+            "reading": manifest.card.reading.model_dump(mode="json"),
+            "metric": task.metric.name,
+            "params": trained.params,
+        }
 
     @contextmanager
     def _shown(self, cell: Cell) -> Iterator[OnEpoch]:

@@ -6,9 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..cache.spec import safe_name
+from ..evaluate.resampling.train_size import FULL_TRAIN
+from ..evaluate.results.schemas import SystemKey
 from ..probe.data.features import PREDICTIONS
 from .network.modes import Mode
 from .training.recipe import Recipe, in_words, searched
+
+FAMILY = "finetune"
+"""What the names of systems begin with."""
+
+
+def network_name(key: SystemKey) -> str:
+    """What the folders of a system's kept networks begin with: `dinov2-s-partial_2`; then `-seed-0`."""
+    budget = [] if key.budget == FULL_TRAIN else [key.budget]
+    # Each by itself: of a long name the end is cut off.
+    return "-".join(map(safe_name, [key.backbone, key.probe.removeprefix(f"{FAMILY}:"), *budget]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +42,7 @@ class FineTuning:
         words = {name: in_words(value) for name, value in settings.items()}
         words |= {name: "/".join(map(in_words, values)) for name, values in self._grid.items()}
         words |= {} if given is None else {"recipe": given}
-        return f"finetune:{self.mode.name}" + ":" * bool(words) + ",".join(f"{k}={v}" for k, v in words.items())
+        return f"{FAMILY}:{self.mode.name}" + ":" * bool(words) + ",".join(f"{k}={v}" for k, v in words.items())
 
     @property
     def epochs(self) -> int:
@@ -42,7 +55,7 @@ class FineTuning:
         if self._grid:
             settings["search"] = self._grid
         return {
-            "label": f"Fine-tuning ({self.name.removeprefix('finetune:')})",
+            "label": f"Fine-tuning ({self.name.removeprefix(f'{FAMILY}:')})",
             "frozen": not self.mode.trains_backbone,
             "aggregation": PREDICTIONS,
             "refit": False,

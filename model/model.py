@@ -1,4 +1,4 @@
-"""A fitted probe with the backbone that its embeddings are from: what it predicts."""
+"""A fitted probe with the backbone that its embeddings are from, or a fine-tuned network: what it predicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from ..base import ImageError, ProbeError, one_of
 from ..cache import EmbeddingSpec
 from ..manifests import IntensityPolicy, Source, read_image
 from ..manifests.readers.pillow import pixels_of
-from .estimators import FittedProbe
 from .unusual import TrainingNeighbours
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class ModelFacts:
     modalities: tuple[str, ...]
     """Of a unit, under the aggregation `concat`."""
     family: str
-    """Of the probe: `logreg`, `knn`, `gbm` or `centroid`."""
+    """Of the probe: `logreg`, `knn`, `gbm` or `centroid`; `finetune` for a network."""
     label: str
     """The probe's name for people."""
     params: Mapping[str, Any]
@@ -65,9 +64,19 @@ class ModelFacts:
         return self.task == "multilabel"
 
 
+class Predictor(Protocol):
+    """What is made of vectors: a `FittedProbe`, or of logits the probabilities that they mean."""
+
+    def predict_proba(self, X: np.ndarray, /) -> np.ndarray:
+        """Probabilities (n, C) float64 for vectors (n, D)."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A fitted probe with its backbone; `fit_model` makes one and `load_model` reads one.
+
+    Of a fine-tuned network the embeddings are its logits.
 
     Examples:
         >>> from medprobe.model import fit_model
@@ -77,14 +86,17 @@ class Model:
     """
 
     facts: ModelFacts
-    probe: FittedProbe
+    probe: Predictor
     """Predicts from embeddings."""
-    neighbours: TrainingNeighbours
+    neighbours: TrainingNeighbours | None
+    """None for a fine-tuned network."""
     backbone_name: str | None = None
     """Its name with the place of local weights; a model holds no folders."""
     device: str = "auto"
     trained_on: np.ndarray | None = None
     """(n, 16) uint8: digests of the pixels of the images that it was fitted on; None of models saved without them."""
+    network: Backbone | None = None
+    """A fine-tuned network, whose vectors are logits."""
 
     def __repr__(self) -> str:
         facts, data = self.facts, self.facts.fitted_on
@@ -134,7 +146,13 @@ class Model:
         return self.named(self.predict_proba(images))
 
     def unusual(self, images: Iterable[AnyImage]) -> np.ndarray:
-        """(n,) float64: the percentage of training images that are no further from their neighbours than this one."""
+        """(n,) float64: the percentage of training images that are no further from their neighbours than this one.
+
+        Raises:
+            ProbeError: it is a fine-tuned network.
+        """
+        if self.neighbours is None:
+            raise ProbeError("a fine-tuned network has no training embeddings by which an image could be unusual.")
         return self.neighbours.percentiles(self.embed(images))
 
     def embed(self, images: Iterable[AnyImage]) -> np.ndarray:
@@ -158,6 +176,8 @@ class Model:
         Raises:
             BackboneError, WeightsError: it cannot be had, or is not the same any more.
         """
+        if self.network is not None:
+            return self.network
         from ..extract import load_spec
 
         facts = self.facts

@@ -41,7 +41,7 @@ def export_onnx(model: Model, file: Path | str) -> Path:
         'lesions.onnx'
     """
     facts, file = model.facts, Path(file)
-    require_linear(model)
+    probe = require_linear(model)
     from ..extract.onnx_export import export_with_head
 
     metadata = {
@@ -51,27 +51,28 @@ def export_onnx(model: Model, file: Path | str) -> Path:
         "pooling": facts.pooling,
         "probe": facts.label,
     }
-    export_with_head(model.backbone, facts.pooling, _head(model), file, metadata)
+    export_with_head(model.backbone, facts.pooling, _head(model, probe), file, metadata)
     return file
 
 
-def require_linear(model: Model) -> None:
-    """Makes sure that a model can be exported.
+def require_linear(model: Model) -> FittedProbe:
+    """The probe of a model, which makes sure that it can be exported.
 
     Raises:
         ProbeError: it cannot.
     """
-    if model.facts.family not in ("logreg", "centroid"):
+    if model.facts.family not in ("logreg", "centroid") or not isinstance(model.probe, FittedProbe):
         raise ProbeError(f"{model.facts.label} is not linear, so it has no ONNX export; choose logreg or centroid.")
     if model.facts.aggregation == "concat":
         raise ProbeError("a model that combines several modalities has no ONNX export: its probe reads several images.")
+    return model.probe
 
 
-def _head(model: Model) -> LinearHead:
+def _head(model: Model, probe: FittedProbe) -> LinearHead:
     from ..extract.onnx_export import LinearHead
 
     parts: dict[str, Any] = {"constant": {}, "binary": False, "sigmoid": model.facts.multilabel}
-    parts |= _of_logreg(model.probe) if model.facts.family == "logreg" else _of_centroid(model.probe)
+    parts |= _of_logreg(probe) if model.facts.family == "logreg" else _of_centroid(probe)
     return LinearHead(**parts, temperature=model.facts.temperature, smallest=SMALLEST)
 
 

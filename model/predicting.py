@@ -57,9 +57,9 @@ def predict_manifest(
     Returns:
         One row per unit, in the order of their ids: `unit_id` (`sample_id` where the manifest has no such column),
         `predicted` (the class; for multilabel those from 0.5, joined by semicolons), `unusual` (0 to 100: percentage of
-        training units that are no further from their neighbours), `trained_on` (whether the model was fitted on equal
-        pixels; missing where that is not known), `p_CLASS` for every class (float32), and `problem`, why
-        there is no prediction, or which images it lacks; "" where it is whole.
+        training units that are no further from their neighbours; a fine-tuned network has no such column), `trained_on`
+        (whether the model was fitted on equal pixels; missing where that is not known), `p_CLASS` for every class
+        (float32), and `problem`, why there is no prediction, or which images it lacks; "" where it is whole.
 
     Raises:
         ProbeError: the manifest has other modalities than the model.
@@ -84,9 +84,10 @@ def predict_manifest(
     table = pd.DataFrame({"unit_id" if "unit_id" in manifest.table else "sample_id": units.unit_id})
     proba, far = np.full((len(units), len(model.classes)), np.nan), np.full(len(units), np.nan)
     proba[data.usable], far[data.usable] = _predicted(model, data)
-    done = np.isfinite(far)
+    done = data.usable
     table["predicted"] = np.where(done, model.named(np.nan_to_num(proba)), "")
-    table["unusual"] = far.round(2)
+    if model.neighbours is not None:
+        table["unusual"] = far.round(2)
     table["trained_on"] = _trained_on(model, data)
     for name, column in zip(model.classes, proba.T, strict=True):
         table[f"p_{name}"] = column.astype(np.float32)
@@ -130,7 +131,7 @@ def _embedded(
         on_loaded(loaded)
 
     try:
-        if len(devices) == 1:
+        if len(devices) == 1 or model.network is not None:
             check([model.backbone])
             return extract(manifest, [model.backbone], store, **options)[0]
         recipe = recipe_of(facts.spec, facts.reading, backbone=model.backbone_name)
@@ -141,9 +142,13 @@ def _embedded(
 
 
 def _predicted(model: Model, data: ProbeData) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (U, C) and percentiles (U,) of the usable units; of several rows of one the largest percentile."""
+    """Probabilities (U, C) and percentiles (U,) of the usable units; of several rows of one the largest percentile.
+
+    Without training neighbours a percentile is NaN.
+    """
     X = data.features(0, model.facts.pooling, learnt=False)
-    proba, far = model.of_features(X), model.neighbours.percentiles(X)
+    proba = model.of_features(X)
+    far = np.full(len(X), np.nan) if model.neighbours is None else model.neighbours.percentiles(X)
     if model.facts.aggregation == PREDICTIONS:
         count = int(data.usable.sum())
         proba = aggregate(proba, data.unit, count).astype(np.float64)
@@ -195,8 +200,15 @@ def trained_on_in_words(table: pd.DataFrame) -> str:
     )
 
 
+def predicted_units(table: pd.DataFrame) -> pd.Series:
+    """Which units of a table of `predict_manifest` have a prediction, bool."""
+    return table.iloc[:, -2].notna()  # the probability of the last class
+
+
 def unusual_in_words(table: pd.DataFrame) -> str:
-    """Which units are far from all training images, and what that means; "" where none is."""
+    """Which units are far from all training images, and what that means; "" where none is, or where it is not known."""
+    if "unusual" not in table:
+        return ""
     far = table[table["unusual"] >= FAR].sort_values("unusual", ascending=False, kind="stable")
     done = int(table["unusual"].notna().sum())
     if far.empty:

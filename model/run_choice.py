@@ -11,6 +11,7 @@ import pandas as pd
 from ..base import ProbeError, did_you_mean, one_of
 from ..base.text import listed
 from ..cache import find_caches
+from ..cache.spec import IMPORTED
 from ..evaluate import Run
 from ..evaluate.metrics.registry import find_metric
 from ..evaluate.resampling.train_size import FULL_TRAIN
@@ -35,7 +36,8 @@ def fit_run(
 ) -> Model:
     """Fits the best of a run's systems, with its grid, aggregation and treatment of leaks; see `fit_model`.
 
-    Best is the highest mean of the run's metric over its test parts, of the systems that were fitted on all of train.
+    Best is the highest mean of the run's metric over its test parts, of the systems that were fitted on all of train
+    and can be saved; a fine-tuned network is a model already, see `load_model`.
 
     Args:
         run: the results.
@@ -99,7 +101,19 @@ def require_manifest(run: Run, manifest: Manifest) -> None:
 def best_system(
     run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
 ) -> SystemKey:
-    """The system with the best mean on test, of those of these names that were fitted on all of train.
+    """The best of `systems_by_score` that can be saved; else the best.
+
+    Raises:
+        ProbeError: there is none.
+    """
+    ranked = systems_by_score(run, backbone=backbone, pooling=pooling, probe=probe)
+    return next((system for system in ranked if can_be_saved(run, system)), ranked[0])
+
+
+def systems_by_score(
+    run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
+) -> list[SystemKey]:
+    """The systems of these names that were fitted on all of train, the one with the best mean on test first.
 
     Raises:
         ProbeError: there is none.
@@ -109,14 +123,12 @@ def best_system(
     means = scores.groupby(list(SYSTEM))["value"].mean().dropna() * metric.sign
     if means.empty:
         raise ProbeError(f"no system of the run was fitted on all of train with a defined {metric.name}.")
-    return SystemKey(*map(str, means.index[int(means.to_numpy().argmax())]))
+    return [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
 
 
-def systems_named(
-    run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
-) -> list[SystemKey]:
-    """The systems among which `best_system` chooses; its arguments and errors."""
-    return sorted(set(SystemKey.of_rows(_scores(run, backbone, pooling, probe))))
+def can_be_saved(run: Run, system: SystemKey) -> bool:
+    """Whether a model can have the probe of a system, and embed new images for it."""
+    return system.probe.partition(":")[0] in PROBES and not system.backbone.startswith(IMPORTED)
 
 
 def _scores(run: Run, backbone: str | None, pooling: str | None, probe: str | None) -> pd.DataFrame:
@@ -141,11 +153,11 @@ def probe_of_run(name: str, about: Mapping[str, Any]) -> Probe[Any]:
         ProbeError: it is no built-in probe, or its settings are of another version.
     """
     family = name.partition(":")[0]
-    if not about["frozen"] or family not in PROBES:
+    if family not in PROBES:
         raise ProbeError(
             f"{name} is not a probe that can be saved as a model: these are {listed(list(PROBES))}. Name one of the"
-            " run's with --probe; a fine-tuned network is saved by `medprobe finetune --keep-weights`, and classifiers"
-            " of other packages could only be kept as pickle, which runs code when it is loaded."
+            " run's with --probe; a fine-tuned network that `medprobe finetune --keep-weights` has kept is a model as"
+            " it is, and classifiers of other packages could only be kept as pickle, which runs code when it is loaded."
         )
     known = type(PROBES[family].settings).model_fields
     return PROBES[family].configured(**{key: one for key, one in about["settings"].items() if key in known})

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..base import CacheError, OutputError, atomic_folder, fingerprint, one_of
+from ..base import CacheError, OutputError, ProbeError, atomic_folder, fingerprint, one_of
 from ..base.errors import ModelError
 from ..base.text import first_line
 from ..cache import EmbeddingSpec
 from ..manifests import IntensityPolicy
+from ..probe.data.features import PREDICTIONS
 from .estimators import FittedProbe
 from .model import Model, ModelFacts
 from .unusual import TrainingNeighbours
@@ -23,6 +24,8 @@ SCHEMA = 1
 """Version of the folder; it goes up when what is written can no longer be read as before."""
 _KIND = "medprobe model"
 _FACTS, _ARRAYS = "model.json", "model.safetensors"
+_NETWORK = "network.json"
+"""What a fine-tuned network is recognised by."""
 _NEIGHBOURS = "neighbours."
 """What the names of the training neighbours' arrays begin with."""
 _TRAINED_ON = "trained_on"
@@ -42,6 +45,7 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
 
     Raises:
         OutputError: the folder holds something else, or a model and `overwrite` is False, or cannot be written.
+        ProbeError: it is a fine-tuned network, which has a folder already.
 
     Examples:
         >>> from medprobe.model import fit_model, save_model
@@ -54,6 +58,8 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
     folder = Path(folder)
     require_place(folder, overwrite=overwrite)
     probe = model.probe
+    if not isinstance(probe, FittedProbe) or model.neighbours is None:
+        raise ProbeError("a fine-tuned network is a folder already, which can be copied and predicts as it is.")
     arrays = {**probe.arrays, **{f"{_NEIGHBOURS}{name}": one for name, one in model.neighbours.arrays().items()}}
     arrays |= {} if model.trained_on is None else {_TRAINED_ON: model.trained_on}
     with atomic_folder(folder, replace=True) as draft:
@@ -78,13 +84,17 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
 def load_model(folder: Path | str, *, backbone: str | None = None, device: str = "auto") -> Model:
     """Reads what `save_model` or `medprobe fit` wrote. The backbone is loaded when images are first embedded.
 
+    A network that `medprobe finetune --keep-weights` has kept, `RUN/weights/NAME`, is a model too; it is loaded at
+    once.
+
     Args:
         folder: of the model.
         backbone: the backbone's name, with the place of its weights where these are a local file (`MODEL@FILE`).
-        device: `auto`, `cpu`, `cuda`, `cuda:1` ...
+        device: `auto`, `cpu`, `cuda`, `cuda:1` ...; a network is on the first one.
 
     Raises:
         ModelError: it is not there, is of another version, or was altered or damaged.
+        WeightsError, BackboneError: the same of a network; or there is no such device.
 
     Examples:
         >>> from medprobe.model import fit_model, load_model, save_model
@@ -93,6 +103,8 @@ def load_model(folder: Path | str, *, backbone: str | None = None, device: str =
         'knn'
     """
     folder = Path(folder)
+    if (folder / _NETWORK).is_file():
+        return _of_network(folder, backbone, device)
     stated = _read_facts(folder)
     digests = stated["digests"]
     wrong = [name for name, digest in digests.items() if _digest(folder / name) != digest]
@@ -113,6 +125,35 @@ def load_model(folder: Path | str, *, backbone: str | None = None, device: str =
         return Model(facts, probe, neighbours, backbone, device, trained_on)
     except (KeyError, TypeError, ValueError, CacheError) as error:
         raise ModelError(f"{folder}: cannot be read ({first_line(error)}); fit again.") from error
+
+
+def _of_network(folder: Path, backbone: str | None, device: str) -> Model:
+    """A fine-tuned network as a model whose embeddings are its logits."""
+    from ..extract import choose_devices
+    from ..finetune.kept import KeptNetwork
+
+    if backbone is not None:
+        raise ModelError(f"{folder}: is a fine-tuned network, which holds its weights; leave --backbone out.")
+    network = KeptNetwork.load(folder, device=choose_devices(device)[0])
+    about, spec = network.about, network.backbone.spec
+    facts = ModelFacts(
+        spec=spec,
+        pooling=spec.poolings[0],
+        stored="float32",
+        reading=IntensityPolicy(**about["reading"]),
+        task=about["task"],
+        classes=tuple(about["classes"]),
+        aggregation=PREDICTIONS,
+        modalities=(),
+        family="finetune",
+        label=about["system"],
+        params=about["params"],
+        metric=about["metric"],
+        temperature=None,
+        fitted_on={"dataset": about["dataset"], "units": about["units"]},
+        versions={},
+    )
+    return Model(facts, network, None, network=network.backbone)
 
 
 def require_place(folder: Path, *, overwrite: bool) -> None:
@@ -147,7 +188,10 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / _FACTS
     if not path.is_file():
         what = f"is not a model (it has no {_FACTS})" if folder.exists() else "does not exist"
-        raise ModelError(f"{folder}: {what}; give the folder that `medprobe fit ... --out` wrote.")
+        raise ModelError(
+            f"{folder}: {what}; give the folder that `medprobe fit ... --out` wrote, or a network that `medprobe"
+            " finetune ... --keep-weights` kept, RUN/weights/NAME."
+        )
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -23,7 +23,7 @@ _MAY_USE = {
     "finetune": {"base", "manifests", "cache", "extract", "evaluate", "probe"},
     "report": {"base", "manifests", "evaluate"},
     "explore": {"base", "manifests", "cache", "evaluate", "probe", "report"},
-    "model": {"base", "manifests", "cache", "extract", "evaluate", "probe"},
+    "model": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune"},
     "study": {"base", "manifests", "cache", "extract", "evaluate", "probe", "finetune"},
     "cli": {
         "base",
@@ -131,7 +131,7 @@ _FROM_MODULES = {
         "run_info",
     },
     "model": {"fitting", "images", "predicting", "run_choice", "saved"},
-    "finetune": {"network.modes", "training.recipe", "work_folder"},
+    "finetune": {"kept", "network.modes", "systems", "training.recipe", "work_folder"},
     "study": {
         "data_sets",
         "loading",
@@ -168,7 +168,7 @@ _ORDER = {
     "evaluate": "metrics resampling results statistics",
     "probe": "logistic_solver estimators data engines draws run_info experiment runner arrays retrieval embeddings",
     "model": "unusual estimators model fitting run_choice saved images predicting onnx_file",
-    "finetune": "network inputs training work_folder embeddings systems fitting processes runner",
+    "finetune": "network inputs training kept work_folder embeddings systems fitting processes runner",
     "study": """schema jobs loading arguments estimates contents data_sets systems plan preparing compiling
         template workflow""",
     "report": "elements plots run manifest",

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...base import WeightsError, canonical_json
+from ...base import WeightsError, canonical_json, fingerprint
+from ...base.files import sha256_of
 from ...base.text import first_line
 from ...cache import TransformSpec
 from ..catalogue import Entry, Local
 from .tensors import read_tensors
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "network.json"
-_SCHEMA = 1
+_SCHEMA = 2
+"""Version of the folder. Version 1, without digests and seal, is read too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +50,29 @@ class FineTuned:
     cut_points: int
     """Between ordered classes, on one logit; 0 where each class has a logit."""
     about: Mapping[str, Any]
-    """What else is known of it, for people: classes, recipe, seed."""
+    """What it was trained for: data set, classes, loss, intensity policy, seed. Predictions need it."""
     versions: Mapping[str, str]
     """Of the libraries that wrote it."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files of weights."""
 
     def write(self, folder: Path) -> None:
         """Writes `network.json`."""
-        text = canonical_json({"schema": _SCHEMA, **asdict(self)})
-        (folder / DESCRIPTION).write_text(json.dumps(json.loads(text), indent=2) + "\n", encoding="utf-8")
+        fields = json.loads(canonical_json({"schema": _SCHEMA, **asdict(self)}))
+        text = json.dumps({**fields, "seal": fingerprint(fields, digits=32)}, indent=2)
+        (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> FineTuned:
         """Reads what `write` wrote; WeightsError where it is damaged, or of another version."""
         try:
             fields = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            seal, own = fields.pop("seal", ""), fingerprint(fields, digits=32)
             schema = fields.pop("schema")
-            if schema != _SCHEMA:
-                raise WeightsError(f"{DESCRIPTION} is of version {schema}, and this one reads version {_SCHEMA}.")
+            if schema not in (1, _SCHEMA):
+                raise WeightsError(f"{DESCRIPTION} is of version {schema}, and this one reads up to {_SCHEMA}.")
+            if schema == _SCHEMA and seal != own:
+                raise WeightsError(f"{folder}: {DESCRIPTION} was edited or damaged; copy it again from the run.")
             return cls(**{**fields, "transform": TransformSpec(**fields["transform"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise WeightsError(
@@ -91,7 +99,17 @@ class FineTuned:
         """The weights of that entry, in the names of its library."""
         assert isinstance(entry.weights, Local)
         path = entry.weights.path
-        return read_tensors(path / WEIGHTS if path.is_dir() else path)
+        return self.read_weights(path / WEIGHTS if path.is_dir() else path)
+
+    def read_weights(self, file: Path) -> dict[str, torch.Tensor]:
+        """The tensors of a file of this network; WeightsError where it is another network's, or was altered."""
+        tensors = read_tensors(file)
+        if self.digests.get(file.name, "") not in ("", sha256_of(file)):
+            raise WeightsError(
+                f"{file}: is not the file that {DESCRIPTION} beside it describes: it was altered or is of another"
+                " network. Copy the whole folder again from the run."
+            )
+        return tensors
 
     def completed(self, entry: Entry) -> Entry:
         """The entry with what its name alone does not say, and with the vector that was trained as its first."""

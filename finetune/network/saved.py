@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from ...base import WeightsError, atomic_folder
+from ...base.files import sha256_of
 from ...extract.adapters import ADAPTERS
 from ...extract.architecture import untrained_vectors
 from ...extract.catalogue import LIBRARIES
 from ...extract.weights.fine_tuned import WEIGHTS, FineTuned
 from ...extract.weights.loading import as_is, load_file
-from ...extract.weights.tensors import read_tensors
 from .classifier import Classifier, assemble
 from .heads import CutPoints, Head, TokenHead
 from .lora import merge_updates
@@ -45,28 +45,29 @@ def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any])
     if mode.kind == "lora":
         network = deepcopy(network)
         merge_updates(network)
-    tuned = FineTuned(
-        backbone=entry.name,
-        source=entry.source,
-        model=entry.model,
-        channels=entry.channels,
-        options=entry.options,
-        config=config,
-        pretrained=spec.weights_digest,
-        transform=classifier.vectors.transform,
-        pooling=spec.poolings[0],
-        mode=mode.name,
-        dropped=mode.dropped,
-        deit=mode.deit.partition("@")[0],
-        outputs=inner.output.out_features,
-        cut_points=points,
-        about=about,
-        versions={name: version(name) for name in sorted({"medprobe", "torch", LIBRARIES[entry.source]})},
-    )
     with atomic_folder(folder) as draft:
-        save_file(_tensors(network), draft / WEIGHTS)
-        save_file(_tensors(classifier.head), draft / _HEAD)
-        tuned.write(draft)
+        # Not by `save_file`, whose files nobody else may read.
+        for name, module in ((WEIGHTS, network), (_HEAD, classifier.head)):
+            (draft / name).write_bytes(save(_tensors(module)))
+        FineTuned(
+            backbone=entry.name,
+            source=entry.source,
+            model=entry.model,
+            channels=entry.channels,
+            options=entry.options,
+            config=config,
+            pretrained=spec.weights_digest,
+            transform=classifier.vectors.transform,
+            pooling=spec.poolings[0],
+            mode=mode.name,
+            dropped=mode.dropped,
+            deit=mode.deit.partition("@")[0],
+            outputs=inner.output.out_features,
+            cut_points=points,
+            about=about,
+            versions={name: version(name) for name in sorted({"medprobe", "torch", LIBRARIES[entry.source]})},
+            digests={name: sha256_of(draft / name) for name in (WEIGHTS, _HEAD)},
+        ).write(draft)
 
 
 def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
@@ -97,7 +98,7 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
         )
     entry = tuned.entry(folder)
     mode = Mode.parse(tuned.mode)
-    tensors, head = read_tensors(folder / WEIGHTS), read_tensors(folder / _HEAD)
+    tensors, head = tuned.read_weights(folder / WEIGHTS), tuned.read_weights(folder / _HEAD)
     vectors = untrained_vectors(entry, pooling=tuned.pooling, device="cpu")
     # Updates of LoRA are part of the weights, and what reads tokens has its weights in the head's file.
     plain = replace(mode, kind="linear", number=None) if mode.kind == "lora" else mode

@@ -23,7 +23,7 @@ from ...evaluate.results.fit_result import DIVERGED
 from ...probe import ProbeTask
 from ..inputs.sources import Inputs
 from .checkpoint import Checkpoint, Interrupted
-from .losses import make_loss
+from .losses import Loss, make_loss
 from .optimization import learning_rate
 from .randomness import batches, seeded, shuffled
 from .recipe import Recipe
@@ -42,6 +42,8 @@ class Trained:
 
     classifier: Classifier
     """As it is after the best epoch."""
+    loss: Loss
+    """What its logits mean."""
     params: dict[str, Any]
     """What was chosen on val: the epoch, and the settings in which the recipes of a search differ."""
     val_proba: np.ndarray
@@ -189,6 +191,7 @@ class Training:
         test_proba = self.loss.probabilities(self.stepper.logits(self.resample.test).numpy())
         return Trained(
             classifier=self.classifier,
+            loss=self.loss,
             params={"epoch": self.best_curve["epoch"]},
             val_proba=self.val_proba,
             test_proba=test_proba,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +33,8 @@ class Loss(ABC):
     A sum and a weight rather than a mean, so that a batch may be computed in parts.
     """
 
+    name: str
+    """As the setting `loss` has it."""
     outputs: int
     """Of the network."""
 
@@ -45,9 +49,13 @@ class Loss(ABC):
     def weights(self, y: torch.Tensor) -> torch.Tensor:
         """(B,) float32: each image's weight."""
 
-    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What `probabilities` needs to know of it, as JSON has it."""
+        return {"loss": self.name}
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(n, C) float64 of logits (n, outputs); rows sum to one, except for several labels per image."""
+        return probabilities(logits, **self.facts())
 
     def mean(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The loss of all images."""
@@ -56,6 +64,20 @@ class Loss(ABC):
     def head(self, head: nn.Module) -> nn.Module:
         """What gives the outputs, from a head that has as many (`outputs`)."""
         return head
+
+
+def probabilities(logits: np.ndarray, loss: str, constant: Mapping[str, float] | None = None) -> np.ndarray:
+    """`Loss.probabilities` of a loss that has these `facts`."""
+    logits = logits.astype(np.float64)
+    if loss == "cross-entropy":
+        return softmax(logits, axis=1)
+    above = sigmoid(logits)
+    if loss == "bce":
+        for label, value in (constant or {}).items():
+            above[:, int(label)] = value
+        return above
+    above = np.cumprod(above, axis=1) if loss == "corn" else above
+    return -np.diff(above, axis=1, prepend=1.0, append=0.0)
 
 
 def make_loss(recipe: Recipe, task: str, y: np.ndarray) -> Loss:
@@ -98,6 +120,8 @@ class _OfClasses(Loss):
 class _CrossEntropy(_OfClasses):
     """Softmax cross-entropy, with an output per class also where there are two."""
 
+    name = "cross-entropy"
+
     def __init__(self, class_weight: np.ndarray, smoothing: float = 0.0) -> None:
         super().__init__(class_weight)
         self.outputs, self.smoothing = self.classes, smoothing
@@ -106,20 +130,18 @@ class _CrossEntropy(_OfClasses):
         weight = self.class_weight.to(logits.device)
         return F.cross_entropy(logits, y, weight, label_smoothing=self.smoothing, reduction="none")
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        return softmax(logits.astype(np.float64), axis=1)
-
 
 class _BinaryCrossEntropy(Loss):
     """For several labels per image: the mean over labels. A label that never changes in train is predicted as it is."""
 
+    name = "bce"
+
     def __init__(self, y: np.ndarray, *, balanced: bool = False, smoothing: float = 0.0) -> None:
         self.outputs, self.smoothing = y.shape[1], smoothing
         positive = y.mean(axis=0)
-        self.constant = np.flatnonzero((positive == 0) | (positive == 1))
-        self.constant_value = positive[self.constant]
+        changing = (positive > 0) & (positive < 1)
+        self.constant = {str(label): float(positive[label]) for label in np.flatnonzero(~changing)}
         weight = np.ones(self.outputs)
-        changing = np.setdiff1d(np.arange(self.outputs), self.constant)
         if balanced:
             weight[changing] = (1 - positive[changing]) / positive[changing]
         self.positive_weight = torch.tensor(weight, dtype=torch.float32)
@@ -132,10 +154,8 @@ class _BinaryCrossEntropy(Loss):
     def weights(self, y: torch.Tensor) -> torch.Tensor:
         return torch.ones(len(y), device=y.device)
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        proba = sigmoid(logits.astype(np.float64))
-        proba[:, self.constant] = self.constant_value
-        return proba
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "constant": self.constant}
 
 
 class _Corn(_OfClasses):
@@ -143,6 +163,8 @@ class _Corn(_OfClasses):
 
     Output k is whether the class is above k, learnt from the images whose class is at least k.
     """
+
+    name = "corn"
 
     def __init__(self, class_weight: np.ndarray) -> None:
         super().__init__(class_weight)
@@ -157,14 +179,11 @@ class _Corn(_OfClasses):
     def weights(self, y: torch.Tensor) -> torch.Tensor:
         return super().weights(y) * (y + 1).clamp(max=self.outputs)  # an image counts once per output it teaches
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        above = np.cumprod(sigmoid(logits.astype(np.float64)), axis=1)
-        return -np.diff(above, axis=1, prepend=1.0, append=0.0)
-
 
 class _CumulativeLink(_OfClasses):
     """Proportional odds (McCullagh 1980): one score and rising cut points, P(class > k) = sigmoid(score - cut k)."""
 
+    name = "cumulative-link"
     outputs = 1
 
     def head(self, head: nn.Module) -> nn.Module:
@@ -176,7 +195,3 @@ class _CumulativeLink(_OfClasses):
         above, below = F.pad(F.logsigmoid(logits), (1, 0)), F.pad(F.logsigmoid(-logits), (0, 1))
         between = F.pad(torch.log(-torch.expm1(logits.diff(dim=1))), (1, 1))
         return F.nll_loss(above + below + between, y, self.class_weight.to(logits.device), reduction="none")
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        above = sigmoid(logits.astype(np.float64))
-        return -np.diff(above, axis=1, prepend=1.0, append=0.0)
