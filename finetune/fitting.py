@@ -146,7 +146,8 @@ class CellFitter:
                 should_stop=should_stop,
             )
         if self.plan.keep_weights and fits is not None:
-            save_weights(trained.classifier, fits.weights(cell.folder), self._about(cell, task, trained))
+            seen = self.plan.experiment.data.distinct_digests(np.concatenate([resample.train, resample.val]))
+            save_weights(trained.classifier, fits.weights(cell.folder), self._about(cell, task, trained), seen)
         return task.result(
             resample,
             val_proba=trained.val_proba,

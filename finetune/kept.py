@@ -19,7 +19,7 @@ from ..extract.weights.fine_tuned import DESCRIPTION, FineTuned
 from ..extract.weights.tensors import tensors_digest
 from ..manifests import IntensityPolicy
 from .network.classifier import Classifier
-from .network.saved import load_classifier
+from .network.saved import TRAINED_ON, load_classifier
 from .training.losses import probabilities
 
 LOGITS = "logits"
@@ -36,6 +36,8 @@ class KeptNetwork:
     """What it was trained for; see `FineTuned.about`."""
     backbone: Backbone
     """Its vectors are logits."""
+    trained_on: np.ndarray
+    """(n, 16) uint8: digests of the pixels of the images of train and val."""
 
     @classmethod
     def load(cls, folder: Path, *, device: str) -> KeptNetwork:
@@ -64,7 +66,8 @@ class KeptNetwork:
             reading=IntensityPolicy(**about["reading"]).in_spec,
         )
         dims, logits = {LOGITS: tuned.cut_points or tuned.outputs}, _Logits(classifier)
-        return cls(about, Backbone(entry, spec, dims, place, logits, TorchEmbedder(logits, place, "fp32")))
+        backbone = Backbone(entry, spec, dims, place, logits, TorchEmbedder(logits, place, "fp32"))
+        return cls(about, backbone, tuned.read_weights(folder / TRAINED_ON)["digests"].numpy())
 
     def predict_proba(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities (n, C) float64 of logits (n, outputs)."""

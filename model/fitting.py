@@ -12,14 +12,12 @@ import numpy as np
 from ..base import ProbeError, one_of
 from ..base.text import counted
 from ..cache import EmbeddingCache
-from ..cache.index import DIGEST_BYTES, digest_keys
 from ..evaluate.metrics.registry import Metric
 from ..evaluate.resampling.protocols import HOLDOUT, TRAIN, VAL, train_and_val
 from ..evaluate.resampling.resample import Resample
 from ..evaluate.resampling.train_size import budgets_of
 from ..evaluate.statistics.temperature import fit_temperature
 from ..manifests import Manifest
-from ..manifests.readers import of_one_colour
 from ..probe import Probe, resolve_probes
 from ..probe.data.features import choose_poolings
 from ..probe.data.probe_data import ProbeData
@@ -108,7 +106,7 @@ def fit_model(
         facts,
         FittedProbe.of(resolved.family, fitted.estimator),
         TrainingNeighbours.of(task.X[rows], group),
-        trained_on=learnt.digests(),
+        trained_on=data.distinct_digests(learnt.chosen[data.all_sample_units]),
     )
 
 
@@ -176,13 +174,6 @@ class _Learnt:
         chosen = np.zeros(len(self.experiment.draws.units), bool)
         chosen[self.resample.train] = chosen[self.resample.val] = True
         return chosen
-
-    def digests(self) -> np.ndarray:
-        """(n, 16) uint8, distinct: digests of the pixels of its images; a blank image is like any other blank one."""
-        data = self.experiment.data
-        digests = data.all_digests[self.chosen[data.all_sample_units]]
-        keys = np.unique(digest_keys(digests[~of_one_colour(digests)]))
-        return keys.view(np.uint8).reshape(-1, DIGEST_BYTES)
 
     def facts(self, on: Part) -> dict[str, Any]:
         """What a reader must know of it, without ids and paths."""

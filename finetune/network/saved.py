@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import nn
@@ -25,15 +26,18 @@ from .heads import CutPoints, Head, TokenHead
 from .lora import merge_updates
 from .modes import Mode
 
-_HEAD = "head.safetensors"
+_HEAD, TRAINED_ON = "head.safetensors", "trained_on.safetensors"
 
 
-def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any]) -> None:
-    """Writes a folder with `weights.safetensors`, `head.safetensors` and `network.json`.
+def save_weights(
+    classifier: Classifier, folder: Path, about: Mapping[str, Any], trained_on: np.ndarray | None = None
+) -> None:
+    """Writes a folder with `weights.safetensors`, `head.safetensors`, `trained_on.safetensors` and `network.json`.
 
     The first is the backbone as its library has it, updates of LoRA added to its weights: `NAME@FOLDER` is a backbone
     like any other, unless it is without its last blocks. A folder that is there already stays as it is. `about` is what
-    else is known, in words of JSON: classes, recipe, seed; no paths.
+    else is known, in words of JSON: classes, recipe, seed; no paths. `trained_on`, (n, 16) uint8, has digests of the
+    images of train and val.
 
     Raises:
         OutputError: it cannot be written.
@@ -47,8 +51,10 @@ def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any])
         merge_updates(network)
     with atomic_folder(folder) as draft:
         # Not by `save_file`, whose files nobody else may read.
-        for name, module in ((WEIGHTS, network), (_HEAD, classifier.head)):
-            (draft / name).write_bytes(save(_tensors(module)))
+        (draft / WEIGHTS).write_bytes(save(_tensors(network)))
+        (draft / _HEAD).write_bytes(save(_tensors(classifier.head)))
+        if trained_on is not None:
+            (draft / TRAINED_ON).write_bytes(save({"digests": torch.from_numpy(trained_on)}))
         FineTuned(
             backbone=entry.name,
             source=entry.source,
@@ -66,7 +72,7 @@ def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any])
             cut_points=points,
             about=about,
             versions={name: version(name) for name in sorted({"medprobe", "torch", LIBRARIES[entry.source]})},
-            digests={name: sha256_of(draft / name) for name in (WEIGHTS, _HEAD)},
+            digests={name: sha256_of(draft / name) for name in sorted(file.name for file in draft.iterdir())},
         ).write(draft)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...base import CacheError, ProbeError, one_of
 from ...cache import EmbeddingCache, ImportedSpec
+from ...cache.index import DIGEST_BYTES, digest_keys
 from ...manifests import Manifest, Units
 from ...manifests.checks.near_duplicates import MOST_PAIRS, near_pairs
 from ...manifests.readers import of_one_colour
@@ -148,6 +149,12 @@ class ProbeData:
             for cache, part in zip(caches, self.parts, strict=True)
         ]
         return np.concatenate(digests)
+
+    def distinct_digests(self, rows: np.ndarray) -> np.ndarray:
+        """(n, 16) uint8, distinct: `all_digests` of some rows; a blank image is like any other blank one."""
+        digests = self.all_digests[rows]
+        keys = np.unique(digest_keys(digests[~of_one_colour(digests)]))
+        return keys.view(np.uint8).reshape(-1, DIGEST_BYTES)
 
     def near_pairs(self, *, show_progress: bool) -> Iterator[np.ndarray]:
         """Pairs of usable samples of different groups that `medprobe manifest check` calls near-duplicates.

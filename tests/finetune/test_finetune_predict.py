@@ -76,8 +76,9 @@ def test_a_kept_network_predicts_the_test_as_its_run_did(tmp_path: Path, task: s
     model = load_model(next((tmp_path / "run" / "weights").iterdir()), device="cpu")
     table = predict_manifest(model, manifest, tmp_path / "work", workers=0, show_progress=False)
     names = [f"p_{name}" for name in _CLASSES]
-    assert list(table.columns) == ["unit_id", "predicted", *names, "problem"]
+    assert list(table.columns) == ["unit_id", "predicted", "trained_on", *names, "problem"]
     np.testing.assert_allclose(table[names].to_numpy()[test.unit], test.scored.proba, atol=1e-6)
+    assert set(np.flatnonzero(~table["trained_on"].to_numpy(bool))) == set(test.unit)
     assert model.facts.reading == manifest.card.reading
     assert "unit" in repr(model)
     images = [manifest.source(row).path for row in (0, 1)]
@@ -91,8 +92,8 @@ def test_the_command_predicts_with_a_kept_network(kept: Path, tmp_path: Path, me
     words = ("predict", kept, images, "--workers", 0, "--device", "cpu")
     ended = medprobe(*words, "--out", tmp_path / "p.csv")
     assert ended.status == 0, ended.err
-    table = pd.read_csv(tmp_path / "p.csv")
-    assert list(table.columns) == ["sample_id", "predicted", *(f"p_{name}" for name in _CLASSES), "problem"]
+    table, names = pd.read_csv(tmp_path / "p.csv"), [f"p_{name}" for name in _CLASSES]
+    assert list(table.columns) == ["sample_id", "predicted", "trained_on", *names, "problem"]
     assert len(table) == 60
     manifest = images.parent / "units.parquet"
     caches = sorted((images.parent / "embeddings").rglob("*.h5"))
