@@ -17,8 +17,8 @@ from .readers import READERS, content_digest, read_image
 from .readers.source import Source
 from .registry import BUILDERS
 from .schema.card import DatasetCard
+from .schema.groups import Units
 from .schema.intensity_policy import IntensityPolicy
-from .schema.units import Units
 from .splits import resplit
 from .stratified_groups import assign_folds, stratified_group_split
 from .summary.attributes import attribute_counts

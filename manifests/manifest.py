@@ -20,6 +20,7 @@ from ..base import ManifestError, OutputError, atomic_path, canonical_json, writ
 from ..base.files import fsync
 from .readers.source import Source, Sources
 from .schema.card import DatasetCard
+from .schema.groups import Units, group_ids, names_patients, unit_ids
 from .schema.labels import label_codes
 from .schema.table_io import (
     SUFFIXES,
@@ -32,7 +33,6 @@ from .schema.table_io import (
     read_table,
     write_table,
 )
-from .schema.units import Units, group_ids, unit_ids
 from .validation.diagnostics import Diagnostic, refusal
 from .validation.structure import STRUCTURE, require_columns
 
@@ -142,7 +142,7 @@ class Manifest:
     @property
     def names_patients(self) -> bool:
         """Whether a column tells which images are of one patient (or of one lesion, or whatever a group is)."""
-        return "group_id" in self.table and self.card.groups == "patients"
+        return names_patients(self.table, self.card)
 
     @property
     def root(self) -> Path:

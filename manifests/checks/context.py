@@ -14,8 +14,8 @@ from ...base import ManifestError, counted
 from ..image_stats.compute import ImageStats
 from ..image_stats.scan import manifest_image_stats
 from ..manifest import Manifest
+from ..schema.groups import codes_of
 from ..schema.labels import label_codes
-from ..schema.row_keys import codes_of
 from ..schema.table_io import column_of, positions
 from ..validation.diagnostics import Diagnostic
 from ..validation.structure import SPLITS

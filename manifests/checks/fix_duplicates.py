@@ -11,8 +11,8 @@ import pandas as pd
 from ...base import ManifestError, counted
 from ..image_stats.compute import ImageStats
 from ..manifest import Manifest
+from ..schema.groups import codes_of, disagreeing, first_rows
 from ..schema.labels import label_codes
-from ..schema.row_keys import codes_of, disagreeing, first_rows
 from ..schema.table_io import TEXT, as_words, column_of
 from ..validation.structure import SPLITS
 from .context import same_pixels, split_order

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...base import counted, one_of
+from ..schema.groups import codes_of, first_rows, inconsistent_units
 from ..schema.labels import has_class
-from ..schema.row_keys import codes_of, first_rows
 from ..schema.table_io import column_of
-from ..schema.units import inconsistent_units
 from ..summary.counts import counted_things
 from ..validation.diagnostics import Diagnostic, diagnostic
 from ..validation.structure import SPLITS

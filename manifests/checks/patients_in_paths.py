@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted
-from ..schema.row_keys import codes_of, disagreeing
+from ..schema.groups import codes_of, disagreeing
 from ..schema.table_io import as_words, column_of
 from ..validation.diagnostics import Diagnostic, diagnostic
 from .context import CheckContext

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..image_stats.compute import ImageStats
+from ..schema.groups import codes_of
 from ..schema.labels import has_class
-from ..schema.row_keys import codes_of
 from ..stratified_groups import shuffle_keys, shuffled
 from ..validation.diagnostics import Diagnostic, diagnostic
 from .context import CheckContext

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from ...base import counted, one_of
 from ..manifest import Manifest
+from ..schema.groups import codes_of, first_rows, row_groups
 from ..schema.labels import has_class, label_codes
-from ..schema.row_keys import codes_of, first_rows, row_groups
 from ..schema.table_io import column_of
 from ..validation.diagnostics import Diagnostic, diagnostic, one_by_one, rows_in_words
 from .context import CheckContext

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...base import one_of
-from ..schema.row_keys import codes_of, disagreeing
+from ..schema.groups import codes_of, disagreeing
 from ..validation.diagnostics import Diagnostic, one_by_one, rows_in_words
 from .context import CheckContext, Note
 

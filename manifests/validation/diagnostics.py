@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted
-from ..schema.row_keys import row_groups
+from ..schema.groups import row_groups
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, did_you_mean
-from ..schema.row_keys import codes_of, row_groups
+from ..schema.groups import codes_of, row_groups
 from .diagnostics import MOST, refusal, rows_in_words
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 
 from ...base import ManifestError, did_you_mean, one_of
 from ..schema.card import DatasetCard
+from ..schema.groups import codes_of, disagreeing
 from ..schema.intensity_policy import parse_window
 from ..schema.labels import label_codes
-from ..schema.row_keys import codes_of, disagreeing
 from ..schema.table_io import as_codes, as_numbers, as_words, column_of, is_blank
 from .diagnostics import Diagnostic, all_at_once, diagnostic, one_by_one, outside_root, rows_in_words
 

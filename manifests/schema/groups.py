@@ -1,4 +1,4 @@
-"""Units: what gets one label and one prediction."""
+"""Groups (patients), units and samples: what may not be in both train and test, what gets one prediction."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from .card import DatasetCard
 from .labels import label_codes
-from .row_keys import codes_of, disagreeing, first_rows
-from .table_io import as_words, column_of
+from .table_io import as_arrow, as_words, column_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Units:
     unit_id: np.ndarray
     """(U,) object array of str, sorted by code point."""
     group: np.ndarray
-    """(U,) int64: position in `group_id`."""
+    """(U,) int64: the group (patient), by its position in `group_id`."""
     group_id: np.ndarray
     """(G,) object array of str, sorted by code point. Stays in memory: group ids are written to no result."""
     split: np.ndarray | None
@@ -85,6 +85,11 @@ def group_ids(table: pd.DataFrame) -> pd.Series:
     return column_of(table, "group_id") if "group_id" in table else unit_ids(table)
 
 
+def names_patients(table: pd.DataFrame, card: DatasetCard) -> bool:
+    """Whether the groups are patients (or lesions, or cases), and not copies of an image and nothing more."""
+    return "group_id" in table and card.groups == "patients"
+
+
 def inconsistent_units(column: pd.Series, codes: np.ndarray, count: int) -> np.ndarray:
     """Which units have samples that disagree in `column`: bool (count,)."""
     return disagreeing(codes, count, pd.factorize(column, use_na_sentinel=False)[0])
@@ -98,3 +103,41 @@ def _attributes(table: pd.DataFrame, names: list[str], sample_unit: np.ndarray, 
         torn = inconsistent_units(column, sample_unit, len(first))
         columns[name] = column.iloc[first].reset_index(drop=True).mask(torn)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(first)))
+
+
+def codes_of(keys: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (N,) int64 into the sorted distinct texts of `keys`, and those texts as an object array.
+
+    Both follow from the texts alone: sorted by code point, and a missing key counts as "".
+    """
+    # Arrow sorts text several times faster than pandas sorts objects, which tells at ten million rows.
+    encoded = as_arrow(keys).dictionary_encode()
+    order = pc.call_function("sort_indices", [encoded.dictionary]).to_numpy()
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[encoded.indices.to_numpy()], encoded.dictionary.to_numpy(zero_copy_only=False)[order]
+
+
+def first_rows(codes: np.ndarray, count: int) -> np.ndarray:
+    """The first row of each code: (count,) int64."""
+    first = np.empty(count, np.int64)
+    # Written last to first, so that the first row is the one that stays.
+    first[codes[::-1]] = np.arange(len(codes), dtype=np.int64)[::-1]
+    return first
+
+
+def disagreeing(codes: np.ndarray, count: int, values: np.ndarray) -> np.ndarray:
+    """Which codes have rows with different `values` (N,) or (N, C): bool (count,)."""
+    differs = values != values[first_rows(codes, count)[codes]]
+    if differs.ndim == 2:
+        differs = differs.any(axis=1)
+    found = np.zeros(count, bool)
+    found[codes[differs]] = True
+    return found
+
+
+def row_groups(codes: np.ndarray, *, most: int) -> list[np.ndarray]:
+    """The positions of each code, in code order; after the first `most` codes, those of all others together."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    return np.split(order, starts[:most]) if len(order) else []
