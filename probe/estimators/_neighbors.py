@@ -209,8 +209,7 @@ def list_neighbours(
 ) -> NeighbourLists:
     """Finds lists that answer every question.
 
-    Distances are those of whole blocks of rows to all rows, whichever some question needs: the result of a seed must
-    not depend, not even in the last bit, on the other seeds.
+    The result of a seed must not depend, not even in the last bit, on the other seeds; `_blocks` sees to that.
 
     Args:
         X: (N, D) features.
@@ -224,16 +223,31 @@ def list_neighbours(
     line = (np.cumsum(queried) - 1).astype(np.int32)
     shape = (np.count_nonzero(queried), together.length)
     lists = NeighbourLists(X, metric, line, np.empty(shape, X.dtype), np.empty(shape, np.int32), {})
-    step = _step(len(X))
-    parts = [slice(start, min(start + step, len(X))) for start in range(0, len(X), step)]
-    parts = [part for part in parts if queried[part].any()]
+    blocks = _blocks(queried)
     lengths = _lengths(X) if metric == "cosine" else None
-    blocks = map_blocks(_search_block, (X, lengths, together, metric), parts, threads=True)
-    for part, (found, row, deep) in zip(parts, blocks, strict=True):
-        lines = line[part][queried[part]]
+    answers = map_blocks(_search_block, (X, lengths, together, metric), blocks, threads=True)
+    for (rows, wanted), (found, row, deep) in zip(blocks, answers, strict=True):
+        lines = line[rows[wanted]]
         lists.found[lines], lists.row[lines] = found, row
         lists.deeper.update(deep)
     return lists
+
+
+def _blocks(queried: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows that are compared with all others at a time, and the positions of the queried ones (N,) among them.
+
+    BLAS may round a row by its place in a product, whatever the other rows are. So blocks have one size, and a row the
+    place that it has where all rows are cut into such blocks; of each place the queried rows alone move up.
+    """
+    step = _step(len(queried))
+    in_blocks = len(queried) // step * step
+    by_place = queried[:in_blocks].reshape(-1, step)
+    block, place = np.nonzero(by_place)
+    rows = np.full((by_place.sum(axis=0).max(), step), -1)
+    rows[np.cumsum(by_place, axis=0)[block, place] - 1, place] = block * step + place
+    blocks = [(these, np.flatnonzero(these >= 0)) for these in rows]
+    last = np.arange(in_blocks, len(queried))
+    return [*blocks, (last, np.flatnonzero(queried[last]))] if queried[last].any() else blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,28 +300,28 @@ class _Questions:
 
 
 def _search_block(
-    shared: tuple[np.ndarray, np.ndarray | None, _Questions, str], part: slice
+    shared: tuple[np.ndarray, np.ndarray | None, _Questions, str], block: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """The lists of those rows of `part` that some question is about."""
+    """The lists of the queried rows of a block."""
     X, lengths, together, metric = shared
-    rows = normalize_rows(X[part], metric)
-    queried = np.flatnonzero(np.logical_or.reduce(together.about[:, part]))
+    rows, wanted = normalize_rows(X[block[0]], metric), block[1]
+    queried = block[0][wanted]
 
     def to_all() -> Iterator[np.ndarray]:
         for these in _stretches(len(X)):
             every = distances(rows, X[these], metric, lengths=None if lengths is None else lengths[these])
             if not together.members[these].all():
                 every[:, ~together.members[these]] = np.inf
-            yield every if len(queried) == len(rows) else every[queried]
+            yield every if len(wanted) == len(rows) else every[wanted]
 
     # Held where they are few, since lists that run dry need them again.
     blocks = list(to_all()) if len(X) <= _MEMBERS else None
     found, row = nearest(blocks or to_all(), together.length)
     row = row.astype(np.int32)
-    dry = together.dry(queried + part.start, row)
+    dry = together.dry(queried, row)
     of_dry = np.concatenate([every[dry] for every in blocks or to_all()], axis=1) if len(dry) else []
-    queries = (queried[dry] + part.start).tolist()
-    return found, row, {i: together.deep(i, every) for i, every in zip(queries, of_dry, strict=True)}
+    deep = {i: together.deep(i, every) for i, every in zip(queried[dry].tolist(), of_dry, strict=True)}
+    return found, row, deep
 
 
 def _length(k: int, share: float, rows: int) -> int:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medprobe.probe.engines.parallel import Workers
+from medprobe.probe.estimators import _neighbors
 from medprobe.probe.estimators._neighbors import (
     NeighbourLists,
     Question,
+    distances,
     list_neighbours,
     nearest,
     normalize_rows,
@@ -113,6 +115,30 @@ def test_what_a_question_sees_is_the_same_bits_alone_and_beside_others(monkeypat
         one, two = (lists.among(question) for lists in (together, alone))
         np.testing.assert_array_equal(one[0], two[0])
         np.testing.assert_array_equal(one[1], two[1])
+
+
+@pytest.mark.parametrize("members", [2**15, 64])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_rows_that_nobody_queries_are_not_compared_and_every_row_keeps_its_place(monkeypatch, metric, members) -> None:
+    for name, size in {"_CELLS": 1, "_ROWS": 16, "_MEMBERS": members}.items():
+        monkeypatch.setattr(f"{_neighbors.__name__}.{name}", size)
+    X = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
+    few, many = _questions(900, 2, 0.9, 1, 15), _questions(900, 40, 0.9, 2, 15)  # some in every 16 rows; all rows
+    compared = []
+
+    def uneven(A: np.ndarray, *others, **lengths) -> np.ndarray:
+        """As a BLAS that rounds other places of a product otherwise."""
+        compared.append(len(A))
+        apart = distances(A, *others, **lengths)
+        apart[1::2] = np.nextafter(apart[1::2], np.float32(9))
+        return apart
+
+    monkeypatch.setattr(_neighbors, "distances", uneven)
+    alone, some = list_neighbours(X, few[:1], WORKERS.map, metric=metric), sum(compared)
+    together, every = list_neighbours(X, [*few, *many], WORKERS.map, metric=metric), sum(compared) - some
+    for one, two in zip(alone.among(few[0]), together.among(few[0]), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert some < every / 2
 
 
 def test_few_members_beside_many_are_searched_among_and_cost_the_others_no_list(monkeypatch) -> None:
