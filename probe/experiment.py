@@ -16,6 +16,7 @@ from ..evaluate.results.recorder import Recorder
 from ..evaluate.results.run import Run
 from ..manifests import Manifest
 from ..manifests.validation.diagnostics import Diagnostic
+from .data.feature_warnings import feature_warnings
 from .data.probe_data import ProbeData
 from .data.subgroup_labels import subgroups_of
 from .draws import Design, Draws, draw
@@ -70,20 +71,25 @@ class Experiment:
             learnable=learnable(units, self.design.protocol)[unit],
         )
 
+    def feature_warnings(self, name: str, X: np.ndarray) -> list[Diagnostic]:
+        """Warnings about the features called `name`; X and the others are as in `task` and in `feature_warnings`."""
+        unit = self.data.row_units
+        learnt = learnable(self.draws.units, self.design.protocol)[unit]
+        return feature_warnings(name, X, learnt, self.data.row_digests)
+
     def run(
         self,
         recorder: Recorder,
         published: Recorder | None = None,
         *,
         systems: Mapping[str, Mapping[str, Any]],
-        constant_features: Iterable[str] = (),
         libraries: Iterable[str] = (),
         warnings: Iterable[Diagnostic] = (),
     ) -> Run:
         """The run of what was recorded; `systems` and `libraries` are as in `run_info`, `warnings` are further ones."""
         subgroups, skipped = subgroups_of(self.draws.units)
         leaks = self.draws.leaks
-        found = data_warnings(self.data, self.design.protocol, leaks, attributes=skipped, columns=constant_features)
+        found = data_warnings(self.data, self.design.protocol, leaks, attributes=skipped)
         info = run_info(
             self.data,
             self.design,

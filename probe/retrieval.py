@@ -25,7 +25,7 @@ from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest, Units
 from ..manifests.validation.diagnostics import Diagnostic, diagnostic
-from .data.features import backbone_labels, choose_poolings, constant_features
+from .data.features import backbone_labels, choose_poolings
 from .data.probe_data import ProbeData
 from .draws import Design, Draws
 from .estimators._neighbors import normalize_rows, search
@@ -88,26 +88,9 @@ def retrieve(
     units = leaks.clean
     parts = _parts(units, manifest).within(data.all_usable)
     group = None if same_group else units.group
-    parts, relevant, left_out = _answerable(units, parts, group, max(ks), manifest)
+    parts, relevant, warnings = _answerable(units, parts, group, max(ks), manifest)
     metrics = retrieval_metrics(ks)
     primary = next((metric for metric in metrics if metric.name == f"map_at_{max(ks)}"), metrics[0])
-    recorder = Recorder(manifest.card, "fixed", units, metrics=metrics)
-    row_of = np.cumsum(data.all_usable) - 1
-    name, about = _system(ks, similarity, same_group)
-    labels, features, constant = backbone_labels(caches), choose_poolings(caches, poolings), []
-    with show_progress(f"Searching {manifest.name}", len(features), unit="features", enabled=progress) as bar:
-        for cache, pooling in features:
-            start = time.perf_counter()
-            X = data.features(cache, pooling)
-            constant += constant_features(f"{labels[cache]}, {pooling}", X)
-            _, found = _nearest(normalize_rows(X, similarity), parts, row_of, max(ks), similarity, group)
-            retrieved = Retrieved(found, units.y[found], relevant)
-            votes = _votes(retrieved.label, len(manifest.card.classes))
-            none = np.empty((0, votes.shape[1]), np.float32)
-            seconds = time.perf_counter() - start
-            key = SystemKey(manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling, name)
-            recorder.add(key, FitResult(parts, none, votes, {}, predict_s=seconds, retrieved=retrieved))
-            bar.advance(note=labels[cache])
     budget = Budget()
     draws = Draws(units, leaks, [(budget, [parts])], None)
     design = Design(
@@ -120,7 +103,24 @@ def retrieve(
         drop_near=False,
     )
     experiment = Experiment(data, primary, design, draws)
-    return experiment.run(recorder, systems={name: about}, constant_features=constant, warnings=left_out)
+    recorder = Recorder(manifest.card, "fixed", units, metrics=metrics)
+    row_of = np.cumsum(data.all_usable) - 1
+    name, about = _system(ks, similarity, same_group)
+    labels, features = backbone_labels(caches), choose_poolings(caches, poolings)
+    with show_progress(f"Searching {manifest.name}", len(features), unit="features", enabled=progress) as bar:
+        for cache, pooling in features:
+            start = time.perf_counter()
+            X = data.features(cache, pooling)
+            warnings += experiment.feature_warnings(f"{labels[cache]}, {pooling}", X)
+            _, found = _nearest(normalize_rows(X, similarity), parts, row_of, max(ks), similarity, group)
+            retrieved = Retrieved(found, units.y[found], relevant)
+            votes = _votes(retrieved.label, len(manifest.card.classes))
+            none = np.empty((0, votes.shape[1]), np.float32)
+            seconds = time.perf_counter() - start
+            key = SystemKey(manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling, name)
+            recorder.add(key, FitResult(parts, none, votes, {}, predict_s=seconds, retrieved=retrieved))
+            bar.advance(note=labels[cache])
+    return experiment.run(recorder, systems={name: about}, warnings=warnings)
 
 
 def check_searchable(manifest: Manifest, k: int | Sequence[int], *, same_group: bool) -> None:

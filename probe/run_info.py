@@ -138,11 +138,10 @@ def data_warnings(
     leaks: Leaks,
     *,
     attributes: Iterable[str] = (),
-    columns: Iterable[str] = (),
 ) -> list[Diagnostic]:
     """Warnings that belong to every score of a run under `protocol`.
 
-    `attributes` are messages about attributes without subgroups, `columns` those about constant features.
+    `attributes` are messages about attributes without subgroups.
     """
     names_groups = [part.manifest.names_patients or "unit_id" in part.manifest.table for part in data.parts]
     messages = {
@@ -156,7 +155,6 @@ def data_warnings(
         ],
         # Group ids of manifests that name no groups are names of files.
         "group-in-both-manifests": _shared_groups(*data.parts) if data.external and all(names_groups) else [],
-        "constant-features": dict.fromkeys(columns),
     }
     found = [diagnostic(code, text) for code, texts in messages.items() for text in texts]
     if not leaks.is_kept:

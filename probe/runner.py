@@ -14,7 +14,8 @@ from ..evaluate.resampling.train_size import budgets_of
 from ..evaluate.results.run import Run
 from ..evaluate.results.schemas import SystemKey
 from ..manifests import Manifest
-from .data.features import backbone_labels, choose_poolings, constant_features
+from ..manifests.validation.diagnostics import Diagnostic
+from .data.features import backbone_labels, choose_poolings
 from .data.probe_data import ProbeData
 from .draws import Design
 from .engines.parallel import Workers
@@ -119,14 +120,14 @@ def run_probes(
         published = experiment.recorder(keep_predictions=False)
         work += [(published, True, *one) for one in experiment.draws.as_published]
     labels = backbone_labels(caches)
-    constant: list[str] = []
+    found: list[Diagnostic] = []
     fits = len(features) * len(resolved) * sum(len(resamples) for *_, resamples in work)
     with show_progress(f"Probing {manifest.name}", fits, unit="fits", enabled=progress) as bar:
 
         def probe_features(cache: int, pooling: str) -> None:
             X = data.features(cache, pooling)
             key = (manifest.card.name, labels[cache], caches[cache].spec.fingerprint, pooling)
-            constant.extend(constant_features(f"{labels[cache]}, {pooling}", X))
+            found.extend(experiment.feature_warnings(f"{labels[cache]}, {pooling}", X))
             for record, as_published, budget, resamples in work:
                 # Val is far larger than a budget: fitted on both, all budgets would be much the same.
                 task = experiment.task(X, resamples, refit=refit and budget.whole, as_published=as_published)
@@ -141,7 +142,7 @@ def run_probes(
     systems = {
         probe.name: _about(probe, aggregation, refit and all(b.whole for b in design.budgets)) for probe in resolved
     }
-    return experiment.run(recorder, published, systems=systems, constant_features=constant)
+    return experiment.run(recorder, published, systems=systems, warnings=found)
 
 
 def _about(probe: Probe[Any], aggregation: str, refit: bool) -> dict[str, Any]:

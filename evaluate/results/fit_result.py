@@ -13,6 +13,19 @@ from ..resampling.resample import Resample
 
 DIVERGED = "training ended where"
 """How the note of a fit begins whose loss became NaN."""
+FAR = 1000
+"""Standard deviations of the rows that a model learnt from beyond which a value decides its prediction alone."""
+_FAR_OFF = f"test units over {FAR:,} standard deviations from train, features: "
+
+
+def far_note(features: int) -> list[str]:
+    """The note of a fit that tested units beyond `FAR` in that many of its standardised features; none for 0."""
+    return [f"{_FAR_OFF}{features}"] if features else []
+
+
+def far_features(note: str) -> int:
+    """How many features a note of a fit is about that `far_note` gave; 0 for another note."""
+    return int(note.removeprefix(_FAR_OFF)) if note.startswith(_FAR_OFF) else 0
 
 
 @dataclass(frozen=True, eq=False)

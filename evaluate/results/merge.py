@@ -160,6 +160,8 @@ def _merged_facts(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
     )
 
 
+_OF_A_CACHE = ("constant-features", "equal-vectors")
+"""Warnings whose message begins with the label of a backbone."""
 _BY_NAME = ("probes", "budgets", "versions", "caches")
 """Facts with an entry for each name, which are united; the entries of one name must agree."""
 
@@ -196,7 +198,7 @@ def _relabelled_warnings(info: Mapping[str, Any], caches: Sequence[Mapping[str, 
     labels = _labels(caches)
     for code, message in zip(info["warning_codes"], info["warnings"], strict=True):
         owner = next((c for c in info["caches"] if message.startswith(f"{c['backbone']}, ")), None)
-        if code == "constant-features" and owner is not None:
+        if code in _OF_A_CACHE and owner is not None:
             yield code, labels[owner["fingerprint"]] + message.removeprefix(owner["backbone"])
         else:
             yield code, message

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from ...base import counted
 from ...manifests.validation.diagnostics import CODES, Diagnostic, by_severity, diagnostic
 from ..metrics.registry import find_metric
-from ..results.fit_result import DIVERGED
+from ..results.fit_result import DIVERGED, FAR, far_features
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SYSTEM, SystemKey
 from .pairing import system_labels
@@ -41,7 +42,9 @@ def warnings_in_words(problems: Sequence[Diagnostic]) -> list[str]:
 
 
 def _on_fits(run: Run) -> Iterator[Diagnostic]:
-    for probe, rows in run.scores.drop_duplicates([*SYSTEM, *RESAMPLE]).groupby("probe", sort=False):
+    fits = run.scores.drop_duplicates([*SYSTEM, *RESAMPLE])
+    yield from _on_features(run, fits)
+    for probe, rows in fits.groupby("probe", sort=False):
         name = _label(run, str(probe))
         # Which value is at an edge differs from fit to fit; that one is says the same.
         notes = Counter(
@@ -51,14 +54,30 @@ def _on_fits(run: Run) -> Iterator[Diagnostic]:
             if note
         )
         for note, count in notes.most_common():
-            if note.startswith("path ended"):
-                continue  # a search along C is meant to end once nothing more can be gained
+            # A search along C is meant to end once nothing more can be gained; features are reported by backbone.
+            if note.startswith("path ended") or far_features(note):
+                continue
             code = "diverged-training" if note.startswith(DIVERGED) else "fit-note"
             yield diagnostic(code, f"{name}, {count} of {len(rows)} fits: {note}", things=count)
         failed = int((~rows["converged"]).sum())
         if failed:
             message = f"{name}: {failed} of {len(rows)} chosen fits did not converge"
             yield diagnostic("not-converged", message, things=failed)
+
+
+def _on_features(run: Run, fits: pd.DataFrame) -> Iterator[Diagnostic]:
+    """Backbones whose features a probe standardised by units from which tested ones are far off."""
+    systems = SystemKey.of_rows(fits)
+    labels = system_labels(systems)
+    names = [f"{labels[system]} with {_label(run, system.probe)}" for system in systems]
+    far = [max(map(far_features, notes.split("; "))) for notes in fits["note"].fillna("")]
+    for name, counts in pd.Series(far).groupby(names, sort=False):
+        if most := int(counts.max()):
+            message = (
+                f"{name}: {(counts > 0).sum()} of {len(counts)} fits tested units that are over {FAR:,} standard"
+                f" deviations from train, in up to {counted(most, 'feature')}"
+            )
+            yield diagnostic("far-features", message, things=most)
 
 
 def _on_scores(run: Run, summary: pd.DataFrame) -> Iterator[Diagnostic]:

@@ -37,7 +37,7 @@ class Code(NamedTuple):
 
 _CLASSES, _COPIES = ("class", "classes"), ("set of identical images", "sets of identical images")
 _GROUPS, _PAIRS, _UNITS = ("group", "groups"), ("pair", "pairs"), ("unit", "units")
-_FEATURES, _NOTES = ("set of features", "sets of features"), ("note", "notes")
+_FEATURES, _NOTES = ("feature", "features"), ("note", "notes")
 
 CODES: dict[str, Code] = {
     "empty-manifest": Code("error", "there are no rows", "Build the manifest again.", ("table", "tables")),
@@ -180,8 +180,18 @@ CODES: dict[str, Code] = {
         ("attribute", "attributes"),
     ),
     "constant-features": Code(
-        "note", "features with one value for all units",
+        "note", "features with one value for all training units",
         "Usually harmless; if there are many, check weights and preprocessing of the backbone.", _FEATURES,
+    ),
+    "equal-vectors": Code(
+        "warning", "different images have one vector",
+        "Look at the images: copies that were stored in different ways leak (`--drop-near` treats them as copies); for "
+        "different ones check weights, precision and preprocessing of the backbone.", ("vector", "vectors"),
+    ),
+    "far-features": Code(
+        "warning", "features far beyond what a standardised probe learnt from",
+        "They hardly vary in train, and one of them can decide a prediction. Compare with a probe that does not "
+        "standardise (knn, `scale=false`), train on more units, extract in fp32, or leave them out.", _FEATURES,
     ),
     "not-converged": Code(
         "warning", "fits did not converge", "Narrow the grid of C, or scale the features.", ("fit", "fits")

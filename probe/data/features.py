@@ -122,12 +122,6 @@ def check_values(X: np.ndarray, sample_ids: np.ndarray, where: str) -> None:
     )
 
 
-def constant_features(name: str, X: np.ndarray) -> list[str]:
-    """A message about constant columns of the features called `name`, if there are any."""
-    count = int(is_constant(X).sum())
-    return [f"{name}: constant features: {count:,} of {X.shape[1]:,}"] if count else []
-
-
 def is_constant(X: np.ndarray) -> np.ndarray:
     """(D,) bool: the columns of X (N, D) with one value in all rows."""
     return X.min(axis=0) == X.max(axis=0)

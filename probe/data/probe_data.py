@@ -190,6 +190,13 @@ class ProbeData:
         """(R,) position in `all_units` of the unit of each row of `features`."""
         return self.all_sample_units if self.aggregation == PREDICTIONS else np.flatnonzero(self.all_usable)
 
+    @cached_property
+    def row_digests(self) -> np.ndarray:
+        """(R, 16) uint8: digest of the pixels of each row of `features`, of its first sample."""
+        if self.aggregation == PREDICTIONS:
+            return self.all_digests
+        return self.all_digests[np.unique(self.all_sample_units, return_index=True)[1]]
+
     @property
     def all_skipped(self) -> list[str]:
         """Messages about what is not used."""

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...evaluate.resampling.resample import Resample
-from ...evaluate.results.fit_result import FitResult
+from ...evaluate.results.fit_result import FAR, FitResult, far_note
 from ..estimators.logistic import GRID, TOL, LogisticProbe
 from ..logistic_solver.guide import Guide
 from ..logistic_solver.path import Predictor
@@ -221,6 +221,8 @@ class _Model:
     """(labels * K, d) float64 weights of the shared rows' columns."""
     intercepts: np.ndarray
     """(labels * K,) float64."""
+    stretch: np.ndarray
+    """(d,) float64: what a column of the shared rows is divided by is its inverse; 0 where it is constant."""
     gap: float
     """Relative gradient, the largest of all labels."""
     converged: bool
@@ -235,6 +237,7 @@ class _Model:
                 points=found.points[mine],
                 coefficients=np.concatenate(weights[mine]),
                 intercepts=intercepts[mine].ravel(),
+                stretch=problems.stretch[mine.start],
                 gap=float(found.gap[mine].max()),
                 converged=bool(found.converged[mine].all()),
             )
@@ -246,7 +249,7 @@ def _solve_chunk(shared: _Shared, resamples: list[Resample]) -> list[FitResult]:
     start = time.perf_counter()
     walks, models = _fit_chunk(shared, resamples)
     fitted = time.perf_counter()
-    tested = _tested(shared, walks, models)
+    tested, far = _tested(shared, walks, models)
     ended = time.perf_counter()
     return [
         shared.task.result(
@@ -256,11 +259,11 @@ def _solve_chunk(shared: _Shared, resamples: list[Resample]) -> list[FitResult]:
             params=walk.selector.params,
             converged=model.converged,
             gradient=model.gap,
-            notes=_notes(shared.settings, walk),
+            notes=[*_notes(shared.settings, walk), *far_note(beyond)],
             fit_s=(fitted - start) / len(walks),
             predict_s=(ended - fitted) / len(walks),
         )
-        for walk, proba, model in zip(walks, tested, models, strict=True)
+        for walk, proba, beyond, model in zip(walks, tested, far, models, strict=True)
     ]
 
 
@@ -335,32 +338,40 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
     return _Model.all_of(problems, found, labels)
 
 
-def _tested(shared: _Shared, walks: list[_Walk], models: list[_Model]) -> list[np.ndarray]:
-    """(n_test, C) probabilities of each model for its test rows; at once for those that have the same."""
+def _tested(shared: _Shared, walks: list[_Walk], models: list[_Model]) -> tuple[list[np.ndarray], list[int]]:
+    """(n_test, C) probabilities of each model for its test rows, at once for those that have the same.
+
+    And in how many features some of these are beyond `FAR` standard deviations.
+    """
     walks_by: dict[bytes, list[int]] = defaultdict(list)
     for number, walk in enumerate(walks):
         walks_by[walk.resample.test.tobytes()].append(number)
     proba_by_walk: list[Any] = [None] * len(walks)
+    far = [0] * len(walks)
     for numbers in walks_by.values():
         test = walks[numbers[0]].resample.test
-        for number, of_one in zip(numbers, _predict(shared, test, [models[n] for n in numbers]), strict=True):
+        outputs, reach = _predict(shared, test, [models[n] for n in numbers])
+        for number, of_one in zip(numbers, outputs, strict=True):
             proba_by_walk[number] = _as_proba(shared.task, of_one, shared.task.fitted_on(walks[number].resample))
-    return proba_by_walk
+            far[number] = int((reach * models[number].stretch > FAR).sum())
+    return proba_by_walk, far
 
 
-def _predict(shared: _Shared, test: np.ndarray, models: list[_Model]) -> np.ndarray:
-    """(M, m, outputs) by each of the models for the same rows of the task."""
+def _predict(shared: _Shared, test: np.ndarray, models: list[_Model]) -> tuple[np.ndarray, np.ndarray]:
+    """(M, m, outputs) by each of the models for the same rows of the task, and (d,) how far these reach in a column."""
     weights = np.concatenate([model.coefficients for model in models]).T
     intercepts = np.stack([model.intercepts for model in models])
-    out = np.empty((*intercepts.shape, len(test)))
+    out, reach = np.empty((*intercepts.shape, len(test))), np.zeros(shared.rows.width)
     for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
         part = slice(start, start + _AT_ONCE)
         # Summed in float64, as the estimator does: float32 rounds by the shape of the product.
-        logits = columnwise(shared.rows.standardized(shared.task.X[test[part]]).astype(np.float64), weights)
+        Z = shared.rows.standardized(shared.task.X[test[part]])
+        reach = np.maximum(reach, np.maximum(Z.max(axis=0), -Z.min(axis=0)))
+        logits = columnwise(Z.astype(np.float64), weights)
         out[:, :, part] = logits.T.reshape(*intercepts.shape, -1) + intercepts[:, :, None]
     if shared.task.wide or len(shared.task.classes) == 2:
-        return proba_of_logits(out[None])[0].transpose(0, 2, 1)
-    return proba_of_logits(out.transpose(1, 0, 2)).transpose(1, 2, 0)
+        return proba_of_logits(out[None])[0].transpose(0, 2, 1), reach
+    return proba_of_logits(out.transpose(1, 0, 2)).transpose(1, 2, 0), reach
 
 
 def _as_proba(task: ProbeTask, outputs: np.ndarray, learnt_from: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from sklearn.utils import all_estimators, get_tags
 
 from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
-from ...evaluate.results.fit_result import FitResult
+from ...evaluate.results.fit_result import FAR, FitResult, far_note
 from .model_selection import ModelSelector
 from .settings import MOST_VALUES, ProbeSettings, are_numbers, brief, require_known
 from .task import ProbeTask
@@ -244,6 +244,7 @@ def _solve(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> 
     notes = selector.notes(settings.grid)
     notes += ["no predict_proba: softmax of decision_function, not calibrated"] if model.from_decisions else []
     notes += [] if converged else ["some fits did not converge"]
+    notes += far_note(model.far_features(task.X[resample.test]))
     params = {name: as_json(value) for name, value in selector.params.items()}
     return task.tested(
         resample,
@@ -281,6 +282,13 @@ class _Model:
         if len(self.columns):
             self.model.fit(X, y if self.several or not task.wide else y[:, 0])
         self.from_decisions = not hasattr(self.model, "predict_proba")
+
+    def far_features(self, X: np.ndarray) -> int:
+        """In how many features some of the rows are beyond `FAR` standard deviations of those that were fitted."""
+        scaler = self.model[0]
+        if not isinstance(scaler, StandardScaler) or not len(self.columns):
+            return 0
+        return int((np.abs(scaler.transform(X)).max(axis=0) > FAR).sum())
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, C) float64."""
