@@ -18,7 +18,7 @@ from ..evaluate.metrics.registry import primary_metric
 from ..evaluate.resampling.leaks import Leaks
 from ..evaluate.resampling.protocols import FIXED_TEST
 from ..evaluate.resampling.train_size import Budget
-from ..evaluate.results.facts import in_order
+from ..evaluate.results.run import in_order
 from ..manifests.validation.diagnostics import Diagnostic, diagnostic
 from .data.features import backbone_labels
 from .data.probe_data import ProbeData

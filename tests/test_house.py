@@ -89,7 +89,6 @@ _FROM_MODULES = {
         "weights.tensors",
     },
     "evaluate": {
-        "metrics.binning",
         "metrics.calibration",
         "metrics.functions",
         "metrics.registry",
@@ -98,7 +97,6 @@ _FROM_MODULES = {
         "resampling.protocols",
         "resampling.resample",
         "resampling.train_size",
-        "results.facts",
         "results.commands",
         "results.fit_result",
         "results.merge",

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .binning import BINS, Ranked
-from .functions import LabeledPredictions
+from .functions import BINS, LabeledPredictions, Ranked
 
 
 @dataclass(frozen=True, eq=False)

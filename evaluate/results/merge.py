@@ -16,8 +16,7 @@ from ...base import counted, one_of
 from ...base.errors import MergeError
 from . import schemas
 from .commands import commands
-from .facts import backbone_labels, in_order
-from .run import Run
+from .run import Run, backbone_labels, in_order
 from .schemas import RESAMPLE, SYSTEM, SystemKey
 
 _CELL = [*SYSTEM, *RESAMPLE]

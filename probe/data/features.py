@@ -155,6 +155,6 @@ def choose_poolings(caches: Sequence[EmbeddingCache], poolings: str | Sequence[s
 
 def backbone_labels(caches: Sequence[EmbeddingCache]) -> list[str]:
     """The name of each cache's backbone in the results: its own, `name@fingerprint` where several share it."""
-    from ...evaluate.results.facts import backbone_labels as labels_of  # here, since predictions need no statistics
+    from ...evaluate.results.run import backbone_labels as labels_of  # here, since predictions need no statistics
 
     return labels_of([(cache.spec.backbone, cache.spec.fingerprint) for cache in caches])

@@ -16,10 +16,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FAR, FitResult, far_note
 from ..estimators.logistic import GRID, TOL, LogisticProbe
-from ..logistic_solver.guide import Guide
-from ..logistic_solver.path import Predictor
+from ..logistic_solver.blas import columnwise
+from ..logistic_solver.path import Guide, Predictor
 from ..logistic_solver.problems import Problems, proba_of_logits
-from ..logistic_solver.products import columnwise
 from ..logistic_solver.rows import Rows
 from ..logistic_solver.solver import Solution, WarmStart, solve
 from .model_selection import ModelSelector

@@ -8,9 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._labels import MultilabelMixin, encode_labels
 from ._prediction import centred, centroid_proba
-from ._validation import checked_pair, checked_rows, require_flag, require_positive
+from ._validation import MultilabelMixin, checked_pair, checked_rows, encode_labels, require_flag, require_positive
 
 
 class CentroidProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):

@@ -13,8 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted
 
-from ._labels import MultilabelMixin, encode_labels
-from ._validation import checked_pair, checked_rows, require_one_of, require_whole
+from ._validation import MultilabelMixin, checked_pair, checked_rows, encode_labels, require_one_of, require_whole
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Dense embeddings carry a little of everything in every column, which axis-parallel cuts use badly; their leading

@@ -9,10 +9,17 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._labels import MultilabelMixin, encode_labels
 from ._neighbors import METRICS, normalize_rows, search
 from ._prediction import TEMPERATURE, knn_proba
-from ._validation import checked_pair, checked_rows, require_one_of, require_positive, require_whole
+from ._validation import (
+    MultilabelMixin,
+    checked_pair,
+    checked_rows,
+    encode_labels,
+    require_one_of,
+    require_positive,
+    require_whole,
+)
 
 GRID = (1, 3, 5, 11, 21, 51, 101, 201)
 """Values of k; those above the number of training rows are skipped."""

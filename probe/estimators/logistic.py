@@ -15,9 +15,16 @@ from ..logistic_solver.path import Predictor
 from ..logistic_solver.problems import Problems
 from ..logistic_solver.rows import Rows
 from ..logistic_solver.solver import Solution, solve
-from ._labels import MultilabelMixin, encode_labels
 from ._prediction import linear_proba
-from ._validation import checked_pair, checked_rows, require_flag, require_positive, require_whole
+from ._validation import (
+    MultilabelMixin,
+    checked_pair,
+    checked_rows,
+    encode_labels,
+    require_flag,
+    require_positive,
+    require_whole,
+)
 
 GRID = tuple(float(f"{C:.6g}") for C in np.logspace(-4, 3, 12))
 """Values of C, from the most to the least regularised."""

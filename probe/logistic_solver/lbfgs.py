@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from .blas import dots, rowwise
 from .problems import Problems
-from .products import dots, rowwise
 
 _MEMORY = 12
 _TRIES = 12

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .products import dots
+from .blas import dots
 from .rows import Rows
 
 _FEW = 800

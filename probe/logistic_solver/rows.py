@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .products import ONE_BY_ONE, cuts, rows_times, rowwise, widths_for
+from .blas import ONE_BY_ONE, cuts, rows_times, rowwise, widths_for
 
 _BLOCK = 1024
 """Rows at a time: a block and what is computed from it stay in a core's cache between the two products."""

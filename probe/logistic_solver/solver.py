@@ -10,9 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from .curvature import Curvature, Rest
+from .curvature import Curvature, OwnCurvature, Rest
 from .lbfgs import State, Steps, minimise
-from .own_curvature import OwnCurvature
 from .problems import Problems, proba_of_logits
 
 _STEPS = 40

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...evaluate.metrics.binning import BINS
 from ...evaluate.metrics.calibration import calibration_curve, confidence_and_correctness
-from ...evaluate.metrics.functions import class_scores, mean_of_defined, ratio, steps
+from ...evaluate.metrics.functions import BINS, class_scores, mean_of_defined, ratio, steps
 from ...evaluate.metrics.functions import confusion as confusion_under
 from ...evaluate.results.predictions import ResamplePredictions
 

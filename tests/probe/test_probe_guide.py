@@ -10,8 +10,8 @@ from medprobe.evaluate import METRICS, Resample
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines import logreg as logistic_engine
 from medprobe.probe.engines.parallel import Workers
-from medprobe.probe.logistic_solver import lapack
-from medprobe.probe.logistic_solver.guide import Guide
+from medprobe.probe.logistic_solver import blas
+from medprobe.probe.logistic_solver.path import Guide
 from medprobe.probe.logistic_solver.problems import Problems
 from medprobe.probe.logistic_solver.rows import Rows
 from medprobe.probe.logistic_solver.solver import solve
@@ -108,12 +108,12 @@ def test_lapack_without_the_lock_is_numpys(dtype) -> None:
     matrix = (A @ A.T).astype(dtype)
     x = np.arange(40, dtype=dtype)
     lower = matrix.copy(order="F")
-    assert lapack.factor(lower)
+    assert blas.cholesky(lower)
     tolerance = 1e-3 if dtype == np.float32 else 1e-9
     np.testing.assert_allclose(np.tril(lower), np.linalg.cholesky(A @ A.T), atol=tolerance)
-    np.testing.assert_allclose(lapack.solve_factored(lower, x), np.linalg.solve(A @ A.T, x), atol=100 * tolerance)
-    assert lapack.invert_factored(lower)
+    np.testing.assert_allclose(blas.cholesky_solve(lower, x), np.linalg.solve(A @ A.T, x), atol=100 * tolerance)
+    assert blas.cholesky_inverse(lower)
     np.testing.assert_allclose(np.tril(lower), np.tril(np.linalg.inv(A @ A.T)), atol=tolerance)
-    assert not lapack.factor(np.asfortranarray(-matrix))
+    assert not blas.cholesky(np.asfortranarray(-matrix))
     with pytest.raises(ValueError, match="Fortran"):
-        lapack.factor(np.ones((2, 3), dtype)[:, :2])
+        blas.cholesky(np.ones((2, 3), dtype)[:, :2])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medprobe.probe import LogisticPath, LogisticProbe
-from medprobe.probe.logistic_solver import curvature, own_curvature, rows
+from medprobe.probe.logistic_solver import curvature, rows
 from medprobe.probe.logistic_solver.path import Predictor
 from medprobe.probe.logistic_solver.problems import Problems, proba_of_logits
 from medprobe.probe.logistic_solver.rows import Rows
@@ -106,7 +106,7 @@ def test_where_rows_are_few_each_problem_has_its_own_hessian() -> None:
     points = 0.2 * np.random.default_rng(0).standard_normal((2, problems.size))
     proba, Z = _probabilities(problems, points), problems.rows.take(np.arange(40))
     gradient = np.random.default_rng(1).standard_normal((2, problems.size))
-    found = own_curvature.OwnCurvature(problems, proba).times(gradient, np.arange(2))
+    found = curvature.OwnCurvature(problems, proba).times(gradient, np.arange(2))
     for s, p in enumerate(proba[0]):
         A = Z * problems.stretch[s] * np.sqrt(2.0 * problems.weight[s] * p * (1 - p))[:, None]
         np.testing.assert_allclose(found[s, :-1], np.linalg.solve(A.T @ A + np.eye(60), gradient[s, :-1]), rtol=1e-6)

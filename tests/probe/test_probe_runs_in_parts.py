@@ -12,7 +12,7 @@ from medprobe.evaluate import METRICS, Resample
 from medprobe.evaluate.results.fit_result import FitResult
 from medprobe.probe import PROBES, ProbeTask
 from medprobe.probe.engines.parallel import Workers
-from medprobe.probe.logistic_solver.products import WIDTHS, columnwise, rowwise
+from medprobe.probe.logistic_solver.blas import WIDTHS, columnwise, rowwise
 from sklearn.datasets import make_classification
 
 SEEDS = 12

@@ -1,15 +1,23 @@
-"""Matrix products in which no output depends on how many others are computed beside it, to the last bit.
+"""Products whose bits depend on nothing that is computed beside them, and routines of LAPACK for threads.
 
 A BLAS chooses its way by the shape of a product and by the place in it, and another way rounds otherwise: OpenBLAS for
 processors with AVX2 computes the first six of twelve rows unlike the next six. So products are cut to a few widths,
 filled up with zeros, of which this machine's BLAS is known to give the same bits in every place: it is tried once for
 each shape, both for outputs that are rows and for the transposed product.
+
+SciPy's own wrappers keep the interpreter's lock while they compute, so that threads wait for each other; and for one
+right-hand side they take three times as long as the routine. So its compiled routines (`scipy.linalg.cython_lapack`,
+made for calls from other languages) are called through ctypes, which gives the lock back. Their matrices are square, in
+Fortran's order, and real; float32 or float64.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -115,3 +123,51 @@ def _filled(shape: tuple[int, int], kind: str) -> np.ndarray:
 def dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(A,) float64 products of the rows of `a` (A, P) and `b` (A, P), each summed in the same order."""
     return np.multiply(a, b, dtype=np.float64).sum(axis=1)
+
+
+def cholesky(matrix: np.ndarray) -> bool:
+    """Puts the lower Cholesky factor into the lower triangle; False, and rubbish there, where there is none."""
+    return _call("lapack", "potrf", b"L", len(matrix), matrix, len(matrix)) == 0
+
+
+def cholesky_inverse(matrix: np.ndarray) -> bool:
+    """From a lower Cholesky factor to the lower triangle of the inverse of the matrix; False where there is none."""
+    return _call("lapack", "potri", b"L", len(matrix), matrix, len(matrix)) == 0
+
+
+def cholesky_solve(lower: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The solution for the matrix whose lower Cholesky factor is given (T, T), and right-hand sides (T,) or (T, A)."""
+    out, n = x.copy(order="F"), len(lower)
+    if x.ndim == 2:
+        _call("lapack", "potrs", b"L", n, x.shape[1], lower, n, out, n)
+        return out
+    for turned in (b"N", b"T"):
+        _call("blas", "trsv", b"L", turned, b"N", n, lower, n, out, 1, info=False)
+    return out
+
+
+def _call(library: str, name: str, *values: Any, info: bool = True) -> int:
+    (dtype,) = {value.dtype.char for value in values if isinstance(value, np.ndarray)}
+    status = ctypes.c_int()
+    given = [_passed(value) for value in values]
+    _routine(library, {"f": "s", "d": "d"}[dtype] + name)(*given, *([ctypes.byref(status)] if info else []))
+    return status.value
+
+
+def _passed(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        if not value.flags.f_contiguous:
+            raise ValueError("the matrix must be in Fortran's order")
+        return ctypes.c_void_p(value.ctypes.data)
+    return ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.byref(ctypes.c_int(value))
+
+
+@cache
+def _routine(library: str, name: str) -> Any:
+    module: Any = import_module(f"scipy.linalg.cython_{library}")
+    capsule = module.__pyx_capi__[name]
+    name_of, pointer_of = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    arguments = 8 if name.endswith(("trsv", "potrs")) else 5
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(pointer_of(capsule, name_of(capsule)))
