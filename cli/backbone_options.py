@@ -54,8 +54,7 @@ StripPrefix = Annotated[
     str,
     typer.Option(
         metavar="PREFIX",
-        help="What the network's tensors are under in the file of NAME@FILE, such as net.encoder.; other tensors of "
-        "the file are not read. For one backbone alone: NAME@FILE#PREFIX.",
+        help="Take every NAME@FILE for NAME@FILE#PREFIX: only tensors under PREFIX, such as net.encoder., are read.",
         show_default=False,
     ),
 ]
@@ -71,16 +70,19 @@ def named(texts: Iterable[str], strip_prefix: str = "") -> list[dict[str, Any]]:
 
     found = [_named(text, strip_prefix) for text in dict.fromkeys(texts)]
     for one in found:
-        resolve(one["name"], strip_prefix=strip_prefix)
+        resolve(one["name"])
     return found
 
 
 def _named(text: str, strip_prefix: str) -> dict[str, Any]:
+    from ..extract.catalogue import with_prefix
+
     match = re.fullmatch(r"(?P<name>.+)\[(?P<poolings>[^\[\]]+)\]", text)
+    name = match["name"] if match else text
+    named = {"name": with_prefix(name, strip_prefix) if strip_prefix else name}
     if not match:
-        return {"name": text, "strip_prefix": strip_prefix}
-    poolings = [pooling.strip() for pooling in match["poolings"].split(",")]
-    return {"name": match["name"], "poolings": poolings, "strip_prefix": strip_prefix}
+        return named
+    return {**named, "poolings": [pooling.strip() for pooling in match["poolings"].split(",")]}
 
 
 def normalization_of(

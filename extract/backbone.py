@@ -171,7 +171,6 @@ def load_backbone(
     name: str | nn.Module | Encoder,
     *,
     weights: Path | str | None = None,
-    strip_prefix: str = "",
     poolings: Sequence[str] | None = None,
     image_size: int | None = None,
     resize: int | None = None,
@@ -189,11 +188,9 @@ def load_backbone(
 
     Args:
         name: a short name of the catalogue, `timm:MODEL`, `hf:MODEL` or `open_clip:MODEL/TAG`; `@FILE` after it names
-            local weights. For a network of your own `python:MODULE:FUNCTION`, `onnx:FILE` or `pt2:FILE`, or the network
-            itself: a module of torch, or an `Encoder`.
+            local weights, `@FILE#PREFIX` those under a prefix. For a network of your own `python:MODULE:FUNCTION`,
+            `onnx:FILE` or `pt2:FILE`, or the network itself: a module of torch, or an `Encoder`.
         weights: a file or folder of weights, instead of `@FILE`.
-        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`; what is not under
-            it is not read.
         poolings: the vectors to take; the default is the entry's first.
         image_size: input size in pixels, of the centre crop; the resizing before it is scaled along, and position
             embeddings are resampled. The default is the entry's.
@@ -225,10 +222,7 @@ def load_backbone(
         >>> backbone.spec.transform.size, backbone.spec.poolings, backbone.dims
         ((160, 160), ('cls',), {'cls': 64})
     """
-    if isinstance(name, str):
-        entry = resolve(name, weights=Path(weights) if weights else None, strip_prefix=strip_prefix)
-    else:
-        entry = entry_of(name)
+    entry = resolve(name, weights=weights) if isinstance(name, str) else entry_of(name)
     tuned = FineTuned.of(entry)
     entry = tuned.completed(entry) if tuned else entry
     adapter = ADAPTERS[entry.source]

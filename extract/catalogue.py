@@ -168,17 +168,15 @@ def _entry(name: str, *, poolings: list[str], weights: dict[str, str] | None = N
     return Entry(name, weights=kind(**weights or {}), poolings=tuple(poolings), **others)
 
 
-def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -> Entry:
+def resolve(name: str, *, weights: Path | str | None = None) -> Entry:
     """The entry that `name` stands for.
 
     Args:
         name: a short name; or `timm:MODEL`, `hf:MODEL`, `open_clip:MODEL/TAG` for any model of that library, a short
-            name or any of these followed by `@FILE` or `@FILE#PREFIX` for weights from a file or folder, or by
-            `@random` for untrained ones; or `python:MODULE:FUNCTION`, `onnx:FILE`, `pt2:FILE` for a network of your
-            own.
-        weights: a file or folder of weights, instead of `@FILE`.
-        strip_prefix: what the tensors of the network are under in that file, such as `net.encoder.`; a `#PREFIX`
-            of the name takes precedence.
+            name or any of these followed by `@FILE` for weights from a file or folder, of a larger network by
+            `@FILE#PREFIX` with what the tensors are under, such as `net.encoder.`, or by `@random` for untrained ones;
+            or `python:MODULE:FUNCTION`, `onnx:FILE`, `pt2:FILE` for a network of your own.
+        weights: a file or folder of weights, instead of what follows `@`.
 
     Raises:
         BackboneError: there is no such entry or source; near names are given.
@@ -190,21 +188,44 @@ def resolve(name: str, *, weights: Path | None = None, strip_prefix: str = "") -
         ('timm', 'resnet50.a1_in1k')
     """
     if name.startswith(("onnx:", "pt2:")):
-        if weights or strip_prefix:
-            raise BackboneError(f"{name}: the file holds its weights; leave out --weights and --strip-prefix.")
+        if weights:
+            raise BackboneError(f"{name}: the file holds its weights; leave out `weights`.")
         return _of_file(name)
     model, _, source = name.partition("@")
     entry = catalogue().get(model) or _by_source(model)
-    if source == "random" and not strip_prefix:
+    if source == "random" and not weights:
         return replace(entry, name=f"{entry.name}@random", weights=Random())
-    file, prefix = split_prefix(source)
-    path, strip_prefix = weights or (Path(file) if file else None), prefix or strip_prefix
-    if strip_prefix and (path is None or source == "random"):
-        raise BackboneError(f"{name}: --strip-prefix is for weights from a file; name them as {model}@FILE.")
-    if path is None:
+    if not weights and not source:
         return entry
+    file, prefix = split_prefix(str(weights or source))
     # The file's own name alone: a cache must not tell the folders of the machine that made it.
-    return replace(entry, name=f"{entry.name}@{path.name}", weights=Local(path, strip_prefix))
+    return replace(entry, name=f"{entry.name}@{Path(file).name}", weights=Local(Path(file), prefix))
+
+
+def to_be_named(name: str) -> str:
+    """What `--backbone` must say before a backbone that a model or a spec names is loaded; "" where it need not.
+
+    Code runs only where the user names it; weights in a local file must be found, and a name holds no folders.
+    """
+    entry = resolve(name)
+    if entry.source == "python":
+        return name
+    if not isinstance(entry.weights, Local) or entry.weights.path.exists():
+        return ""
+    place = f"{entry.source}:" if entry.source in OWN else f"{name.partition('@')[0]}@"
+    return f"{place}/path/to/{entry.weights.path.name}"
+
+
+def with_prefix(name: str, prefix: str) -> str:
+    """The name of a backbone from a file, with `#PREFIX` unless it has one.
+
+    Raises:
+        BackboneError: it is not from a file.
+    """
+    model, _, source = name.partition("@")
+    if not source or source == "random" or model.partition(":")[0] in OWN:
+        raise BackboneError(f"{name}: --strip-prefix is for weights from a file; name them as {model}@FILE.")
+    return name if split_prefix(source)[1] else f"{name}#{prefix.removesuffix('.')}."
 
 
 def split_prefix(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from ..base import BackboneError, one_of
 from ..cache import EmbeddingSpec
 from ..manifests import IntensityPolicy
 from .backbone import Backbone, load_backbone
-from .catalogue import OWN, Local, resolve
+from .catalogue import OWN, to_be_named
 from .normalization import Normalization
 
 
@@ -44,7 +44,9 @@ def load_spec(
 def recipe_of(spec: EmbeddingSpec, reading: IntensityPolicy, *, backbone: str | None = None) -> dict[str, Any]:
     """The arguments of `load_backbone` that lead to a spec, without `device`; as `load_spec`."""
     name = backbone or spec.backbone
-    _require_found(name, named=backbone is not None)
+    if not backbone and (named := to_be_named(name)):
+        what = "is code of your own" if named == name else "has weights in a local file"
+        raise BackboneError(f'{name} {what}: name it with --backbone "{named}".')
     transform = spec.transform
     recipe: dict[str, Any] = {
         "name": name,
@@ -85,19 +87,3 @@ def require_same(wanted: EmbeddingSpec, found: Sequence[EmbeddingSpec]) -> None:
 
 def _brief(value: Any) -> str:
     return value[:12] if isinstance(value, str) else str(value)
-
-
-def _require_found(name: str, *, named: bool) -> None:
-    """Makes sure that a name out of a file runs no code and that its weights are where it says."""
-    if named:
-        return
-    entry = resolve(name)
-    if entry.source == "python":
-        raise BackboneError(f'this backbone is code of your own: name it with --backbone "{name}" to run it.')
-    weights = entry.weights
-    if isinstance(weights, Local) and not weights.path.exists():
-        place = f"{entry.source}:" if entry.source in OWN else f"{name.partition('@')[0]}@"
-        raise BackboneError(
-            f'the weights of {name} are a local file: say where it is with --backbone "{place}/path/to/'
-            f'{weights.path.name}".'
-        )

@@ -49,7 +49,7 @@ class KnownSpec:
 
         `recipe` has the arguments of `load_backbone` but for `device`, which is as requested.
         """
-        entry = resolve(recipe["name"], strip_prefix=recipe.get("strip_prefix", ""))
+        entry = resolve(recipe["name"])
         request = {**recipe, "reading": recipe["reading"].in_spec, "device": device}
         if isinstance(entry.weights, Local):
             request["file"] = entry.weights.path.absolute()

@@ -155,8 +155,7 @@ def prefix_hint(tensors: Tensors, wanted: Mapping[str, torch.Tensor], convert: C
     longest = max(found, key=len, default="")
     if not longest or not all(longest.startswith(prefix) for prefix in found):
         return ""
-    remedy = f"name it @FILE#{longest} or add --strip-prefix {longest}"
-    return f" Under {longest} the file has all tensors of the network: {remedy}"
+    return f" Under {longest} the file has all tensors of the network: name it @FILE#{longest}"
 
 
 def misfits(

@@ -58,7 +58,7 @@ def read_local(weights: Local) -> Tensors:
     if not found:
         begins = dict.fromkeys(name[: name.find(".") + 1] or name for name in tensors)
         raise WeightsError(
-            f"{weights.path.name}: no tensor's name begins with {weights.prefix} (--strip-prefix); they begin with "
+            f"{weights.path.name}: no tensor's name begins with {weights.prefix}; they begin with "
             f"{one_of(begins, most=4)}."
         )
     return found

@@ -16,6 +16,7 @@ import pytest
 import timm
 import torch
 from medprobe.base import BackboneError, WeightsError
+from medprobe.cli.backbone_options import named
 from medprobe.extract import load_backbone, resolve
 from medprobe.extract.adapters import ADAPTERS, Wanted
 from medprobe.extract.catalogue import ByHand, Wheel, catalogue
@@ -360,23 +361,34 @@ def _under_a_prefix(path, others=()) -> tuple[Any, Any]:
 def test_a_prefix_that_explains_every_tensor_is_proposed_and_taken(tmp_path) -> None:
     network, name = _under_a_prefix(tmp_path / "run.ckpt", ["net.decoder.weight", "loss.margin"])
     options: Any = {"device": "cpu", "runtime": "torch", "precision": "fp32"}
-    with pytest.raises(WeightsError, match=r"--strip-prefix net\.encoder\.$"):
+    with pytest.raises(WeightsError, match=r"@FILE#net\.encoder\.$"):
         load_backbone(name, **options)
-    backbone = load_backbone(name, strip_prefix="net.encoder.", **options)
+    backbone = load_backbone(f"{name}#net.encoder.", **options)
     assert backbone.spec.weights_digest == tensors_digest(network.state_dict())
-    assert load_backbone(f"{name}#net.encoder.", strip_prefix="loss.", **options).spec == backbone.spec
+    by_file = load_backbone("timm:test_vit", weights=f"{tmp_path / 'run.ckpt'}#net.encoder.", **options)
+    assert by_file.spec == backbone.spec
     with pytest.raises(WeightsError, match=r"they begin with net\., loss\."):
-        load_backbone(name, strip_prefix="encoder.", **options)
+        load_backbone(f"{name}#encoder.", **options)
 
 
-@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit@random"])
+def test_an_option_appends_the_prefix_to_every_name_that_has_none() -> None:
+    names = ["timm:test_vit@a.ckpt[cls,mean]", "timm:test_vit@b#c.ckpt", "timm:test_vit@d.ckpt#own."]
+    for prefix in ("net.", "net"):
+        assert named(names, prefix) == [
+            {"name": "timm:test_vit@a.ckpt#net.", "poolings": ["cls", "mean"]},
+            {"name": "timm:test_vit@b#c.ckpt#net."},
+            {"name": "timm:test_vit@d.ckpt#own."},
+        ]
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit@random", "onnx:a@b.onnx"])
 def test_a_prefix_needs_a_file(name) -> None:
-    with pytest.raises(BackboneError, match="timm:test_vit@FILE"):
-        load_backbone(name, strip_prefix="net.", device="cpu")
+    with pytest.raises(BackboneError, match="for weights from a file"):
+        named([name], "net.")
 
 
 def test_a_prefix_that_explains_a_part_is_not_proposed(tmp_path) -> None:
     _, name = _under_a_prefix(tmp_path / "run.ckpt")
     with pytest.raises(WeightsError) as caught:
         load_backbone(name.replace("test_vit@", "test_vit2@"), device="cpu")
-    assert "--strip-prefix" not in str(caught.value)
+    assert "@FILE#" not in str(caught.value)
