@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ..base.text import NONE, counted, size
-from .probe.cache_options import Store
+from .probe.cache_options import Store, new_run, place_of
 from .terminal.console import command, remark, say, show_table
 
 app = typer.Typer(
@@ -180,10 +180,9 @@ def import_(
     if imported.quarantine:
         say(f"{counted(len(imported.quarantine), 'sample')} without a row left out (quarantined)")
     say(f"Wrote {imported.path}")
-    place = [] if cache is None else ["--cache", cache]
-    run = Path("runs", manifest.stem)
+    place = place_of(imported.path.parent.parent, manifest)
     then = "probe" if data_set.card.task else "retrieve"
-    say(f"Next:  {command(then, manifest, '--backbone', imported.spec.backbone, *place, '--out', run)}")
+    say(f"Next:  {command(then, manifest, '--backbone', imported.spec.backbone, *place, '--out', new_run(manifest))}")
 
 
 @app.command(epilog="Example: `medprobe cache export brain.parquet --backbone dinov2-s --out dinov2.npz --with labels`")

@@ -80,8 +80,10 @@ def errors(
         _write(found, out, most if page else None)
     _show(found)
     if out is None:
-        words = ["errors", run, "--manifest", manifest, "--out", f"errors/{samples.name}", "--page"]
-        say(f"Next:  {command(*words)}")
+        given = {"manifest": manifest, **chosen, "neighbours": neighbours, "cache": cache}
+        given |= {"external": external, "external-cache": external_cache, "out": f"errors/{samples.name}"}
+        words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+        say(f"Next:  {command('errors', run, *words, '--page')}")
     else:
         say(f"\nTable: {out / 'errors.csv'}" + (f"\nPage:  {out / 'errors.html'}" if page else ""))
         remark("It names files, and the page shows them: keep it where the images are.")

@@ -14,6 +14,7 @@ from ..base import CacheError, MedprobeError, QuarantineError
 from ..base.text import counted, duration, size
 from . import backbone_options
 from .backbone_options import named, normalization_of
+from .probe.cache_options import new_run, place_of
 from .terminal.console import command, remark, say, show_table
 
 if TYPE_CHECKING:
@@ -343,4 +344,9 @@ def _show_caches(caches: Sequence[EmbeddingCache], manifest: Manifest, started: 
     if caches:
         table = manifest.path or Path(manifest.name)
         words = ("probe", table, "--seeds", 20) if manifest.card.task else ("retrieve", table)
-        say(f"\nNext: {command(*words, '--out', Path('runs', table.stem))}")
+        store = caches[0].path.parent.parent
+        others = [one for one in _caches(store, manifest.name) if one not in caches]
+        behind = any(len(one) + one.info["quarantined"] < len(manifest) for one in others)
+        names = [f"{one.spec.backbone}@{one.spec.fingerprint}" for one in caches if behind]
+        own = [word for name in names for word in ("--backbone", name)]
+        say(f"\nNext: {command(*words, *own, *place_of(store, table), '--out', new_run(table))}")

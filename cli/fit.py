@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..base import ProbeError, one_of
+from ..base import BackboneError, ProbeError, one_of
 from .probe.cache_options import Store
 from .terminal.console import command, remark, say
 from .terminal.wrapping import wrapped
@@ -97,21 +98,21 @@ def fit(
     if source.is_dir():
         if aggregation or metric:
             raise ProbeError("--aggregation and --metric are those of the run; leave them out, or fit a manifest.")
-        model, table = _of_run(source, manifest, cache, best, chosen, {"on": on, "calibrate": calibrate})
+        model = _of_run(source, manifest, cache, best, chosen, {"on": on, "calibrate": calibrate})
     else:
         if best or manifest:
             raise ProbeError(f"--best and --manifest are for a run folder, and {source} is none; leave them out.")
         how = {"aggregation": aggregation or "mean", "metric": metric, "on": on or "train+val", "calibrate": calibrate}
-        model, table = _of_manifest(source, cache, chosen, how), source
+        model = _of_manifest(source, cache, chosen, how)
     if onnx is not None:
         export_onnx(model, onnx)
     save_model(model, out, overwrite=overwrite)
-    _show(model, out, table, onnx)
+    _show(model, out, onnx)
 
 
 def _of_run(
     folder: Path, manifest: Path | None, cache: Path | None, best: bool, chosen: dict[str, Any], how: dict[str, Any]
-) -> tuple[Model, Path]:
+) -> Model:
     from ..cache import default_store
     from ..evaluate import Run
     from ..manifests import Manifest
@@ -131,7 +132,7 @@ def _of_run(
             raise ProbeError(f"{folder}: {why}{instead}")
         remark(wrapped(f"note: {why} The best system that can be fitted is taken.") + instead)
     table = manifest or _manifest_of(run, folder)
-    return fit_run(run, Manifest.load(table), cache or default_store(table), **chosen, **how), table
+    return fit_run(run, Manifest.load(table), cache or default_store(table), **chosen, **how)
 
 
 def _named(system: SystemKey) -> str:
@@ -197,7 +198,8 @@ def _of_manifest(path: Path, cache: Path | None, chosen: dict[str, Any], how: di
     return fit_model(samples, caches[0], probe=probe, pooling=chosen["pooling"], **how)
 
 
-def _show(model: Model, out: Path, table: Path, onnx: Path | None) -> None:
+def _show(model: Model, out: Path, onnx: Path | None) -> None:
+    from ..extract.catalogue import to_be_named
     from ..model.fitting import in_words
 
     say(wrapped(f"{in_words(model)}."))
@@ -206,5 +208,7 @@ def _show(model: Model, out: Path, table: Path, onnx: Path | None) -> None:
             continue  # larger values of C were not needed
         remark(wrapped(f"note: {note}"))
     say(f"Saved: {out}" + (f"\nONNX:  {onnx}" if onnx else ""))
-    own = ["--backbone", model.facts.spec.backbone] if model.facts.spec.backbone.startswith("python:") else []
+    own: list[str] = []
+    with suppress(BackboneError):  # of a package that is not here any more
+        own = ["--backbone", named] if (named := to_be_named(model.facts.spec.backbone)) else []
     say(f"Next:  {command('predict', out, 'MY_IMAGES', *own, '--out', 'predictions.csv')}")

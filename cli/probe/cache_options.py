@@ -30,6 +30,19 @@ Records = Annotated[
 Store = Annotated[Path | None, typer.Option(help="Folder of the caches. [default: embeddings/ next to the manifest]")]
 
 
+def place_of(store: Path, manifest: Path) -> list[str]:
+    """The option that names the folder of caches, where it is another than that of the manifest."""
+    from ...cache import default_store
+
+    return [] if store.absolute() == default_store(manifest).absolute() else ["--cache", str(store)]
+
+
+def new_run(manifest: Path) -> Path:
+    """A folder in `runs` for a first run of a manifest, which is not there yet."""
+    names = (manifest.stem, *(f"{manifest.stem}-{number}" for number in range(2, 1000)))
+    return next(place for name in names if not (place := Path("runs", name)).exists())
+
+
 def caches_of(
     samples: Manifest,
     manifest: Path,
