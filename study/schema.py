@@ -217,7 +217,7 @@ class FineTuning(Section):
 class Statistics(Section):
     """The options of `medprobe stats`."""
 
-    between: Literal["backbones", "probes"] = "backbones"
+    between: Literal["backbones", "probes", "systems"] = "backbones"
     """What is compared."""
     interval: Literal["wilson", "percentile"] = "wilson"
     """Kind of intervals."""

@@ -22,8 +22,8 @@ def stats(
     ],
     metric: Annotated[str | None, typer.Option(help="Metric to compare. [default: each run's primary metric]")] = None,
     between: Annotated[
-        Literal["backbones", "probes"],
-        typer.Option(help="Compare backbones (within each probe) or probes (on each backbone)."),
+        Literal["backbones", "probes", "systems"],
+        typer.Option(help="Compare backbones (within each probe), probes (on each backbone), or systems of both."),
     ] = "backbones",
     interval: Annotated[
         Literal["wilson", "percentile"],
@@ -102,7 +102,7 @@ def _write(found: Statistics, out: Path) -> None:
             path.write_text(csv_text(table), encoding="utf-8")
     for ranking in found.rankings:
         budget = "" if ranking.budget == FULL_TRAIN else f"-{ranking.budget}"
-        stem = re.sub(r"[^\w.-]+", "-", f"ranks-{ranking.within}{budget}")
+        stem = re.sub(r"[^\w.-]+", "-", f"ranks-{ranking.within or ranking.between}{budget}")
         for suffix, drawn in zip(("svg", "png"), draw_ranking(ranking), strict=True):
             with atomic_path(out / f"{stem}.{suffix}") as path:
                 path.write_bytes(drawn)

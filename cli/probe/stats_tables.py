@@ -131,7 +131,8 @@ def _show_gaps(run: Run, table: pd.DataFrame) -> None:
 
 def _show_ranking(ranking: Ranking) -> None:
     judged = ", ".join(dict.fromkeys(find_metric(name).label for name in ranking.metrics))
-    within = ranking.within if ranking.budget == FULL_TRAIN else f"{ranking.within}, {ranking.budget}"
+    budget = "" if ranking.budget == FULL_TRAIN else ranking.budget
+    within = ", ".join(filter(None, (ranking.within, budget))) or "all"
     say(f"\nRanks of {ranking.between} over {len(ranking.datasets)} data sets: {within}\n({judged})")
     rows = [
         (f"{ranking.mean_ranks[place]:.2f}", name, ", ".join(ranking.tied_with(place)) or "-")
@@ -175,8 +176,8 @@ _SYSTEM: dict[str, Cell] = {"probe": _with_budget("probe"), "backbone": words("b
 
 
 def _pair(table: pd.DataFrame) -> dict[str, Cell]:
-    within = "probe" if "probe" in table else "backbone"
-    return {within: _with_budget(within), "a - b": lambda row: f"{row['a']} - {row['b']}"}
+    within = {axis: _with_budget(axis) for axis in ("probe", "backbone") if axis in table}
+    return (within or {"budget": words("budget")}) | {"a - b": lambda row: f"{row['a']} - {row['b']}"}
 
 
 def _show(table: pd.DataFrame, names: dict[str, Cell], numbers: dict[str, Cell]) -> None:

@@ -8,6 +8,7 @@ from ...base import counted
 from ...evaluate import Metric, Run, summarise
 from ...evaluate.resampling.protocols import FIXED_TEST
 from ...evaluate.resampling.train_size import FULL_TRAIN
+from ...evaluate.results.commands import NETWORK
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.intervals import INTERVAL
 from ...evaluate.statistics.run_warnings import run_warnings, warnings_in_words
@@ -41,7 +42,8 @@ def show_summary(run: Run) -> None:
     else:
         say(f"{data.metric.label} is not defined for any backbone, so nothing is compared.")
     test = VERDICT_TESTS["jackknife" if run.info["protocol"] in FIXED_TEST else "corrected-t"]
-    say(f"\n{on_spread(run)} Significance: {test}, Holm's correction.")
+    significance = f" Significance: {test}, Holm's correction." if data.tested else ""
+    say(f"\n{on_spread(run)}{significance}")
     say_warnings(run, summary)
 
 
@@ -68,10 +70,14 @@ def heading(run: Run, metric: Metric) -> str:
 
 
 def show_systems(summary: pd.DataFrame) -> None:
-    """Prints every system with its mean, its spread over seeds and its interval; a line between probes and budgets."""
+    """Prints every system with its mean, its spread over seeds and its interval; a line between probes and budgets.
+
+    Where some are networks, what was chosen on val is shown too: the settings of a search, and epochs.
+    """
     curve = set(summary["budget"]) != {FULL_TRAIN}
     poolings = summary.groupby("backbone")["pooling"].nunique().max() > 1
     shown = ["probe", *(["budget"] if curve else []), "backbone", *(["pooling"] if poolings else [])]
+    shown += ["chosen"] if summary["probe"].str.startswith(NETWORK).any() else []
     cells = {**{name: words(name) for name in shown}, "mean": decimal("mean"), "sd": decimal("sd")}
     by = next((by for by in (["probe", "budget"], ["probe"]) if summary.groupby(by).size().max() > 1), [])
     parts = list(summary[by].itertuples(index=False, name=None))

@@ -18,7 +18,7 @@ from ..results.schemas import RESAMPLE, SystemKey
 from .bootstrap import N_BOOTSTRAP
 from .intervals import FEWEST_GROUPS, INTERVAL, Estimate, check_interval, interval_of_difference, jackknife_variance
 from .p_values import CORRECTIONS, with_correction
-from .pairing import COMPARISON_AXES, pairs, system_labels
+from .pairing import COMPARISON_AXES, pairs, sides_of
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
 
 VERDICT_TESTS = {
@@ -31,9 +31,10 @@ VERDICT_TESTS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one probe and budget: which system is best, and whether its lead is significant."""
+    """Which of the systems that are compared under one budget is best, and whether its lead is significant."""
 
-    probe: str
+    within: str
+    """What all have: the probe, of probes the backbone, of systems nothing."""
     budget: str
     metric: str
     best: str
@@ -71,13 +72,13 @@ def compare(
     interval: str = INTERVAL,
     correction: str = "holm",
 ) -> pd.DataFrame:
-    """Compares every two backbones (and poolings) within each probe and budget, or every two probes on each backbone.
+    """Compares every two backbones (and poolings) within each probe and budget, or others that `between` names.
 
     Both sides are paired on the same resamples and units.
 
     Args:
         run: the results.
-        between: `backbones` or `probes`.
+        between: `backbones`, `probes` (on each backbone) or `systems` (of any backbone and probe).
         metric: its name; the run's own by default.
         confidence: of the interval.
         draws: of the bootstrap.
@@ -85,8 +86,9 @@ def compare(
         correction: of `CORRECTIONS`, for the number of rows.
 
     Returns:
-        One row per probe (between probes: per backbone), budget and pair. `dataset`, `probe` or `backbone`, `budget`,
-        `metric`, `a`, `b` (backbones, with `/pooling` where a backbone has several, or probes); `mean_a`, `mean_b`;
+        One row per probe (between probes: per backbone), budget and pair. `dataset`, `probe` or `backbone` (between
+        systems neither), `budget`, `metric`, `a`, `b` (backbones, with `/pooling` where a backbone has several, probes,
+        or both, as `vit with knn`); `mean_a`, `mean_b`;
         `difference` = a - b; `low`, `high`, its interval, paired by groups; `test` (`corrected-t` under holdout and
         kfold, `jackknife` where the test is fixed, `none`), `p`; `p_adjusted` over all rows by
         `correction`; `significant` (`p_adjusted` < 0.05); `n_seeds`; `note`, why there is no p-value or no interval,
@@ -112,7 +114,7 @@ def compare(
         names | _compare(run, sizes, known[first], known[second], confidence, interval)
         for names, first, second in pairs([samples.system for samples in known], between)
     ]
-    table = pd.DataFrame(rows, columns=["dataset", COMPARISON_AXES[between], *_COLUMNS])
+    table = pd.DataFrame(rows, columns=["dataset", *COMPARISON_AXES[between], *_COLUMNS])
     return with_correction(table, correction)
 
 
@@ -122,23 +124,26 @@ _COLUMNS = [
 ]
 
 
-def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame) -> list[Verdict]:
-    """Says for every probe and budget which system is best, from the tables of `summarise` and `compare_backbones`."""
-    systems = SystemKey.of_rows(summary)
-    names = system_labels(systems)
-    labelled = summary.assign(label=[names[system] for system in systems])
-    return [_verdict(rows, comparisons) for _, rows in labelled.groupby(["probe", "budget"], sort=False)]
+def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame, between: str = "backbones") -> list[Verdict]:
+    """Says under every probe and budget which backbone is best (or as `between` says), from the tables of `summarise`
+    and `compare`.
+    """
+    sides = sides_of(SystemKey.of_rows(summary), between)
+    named = summary.assign(within=[within for within, _ in sides], side=[side for _, side in sides])
+    return [_verdict(rows, comparisons, between) for _, rows in named.groupby(["within", "budget"], sort=False)]
 
 
-def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Verdict:
-    probe, budget = str(rows["probe"].iloc[0]), str(rows["budget"].iloc[0])
-    among = comparisons[(comparisons["probe"] == probe) & (comparisons["budget"] == budget)]
+def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame, between: str) -> Verdict:
+    within, budget = str(rows["within"].iloc[0]), str(rows["budget"].iloc[0])
+    among = comparisons[comparisons["budget"] == budget]
+    for axis in COMPARISON_AXES[between]:
+        among = among[among[axis] == within]
     metric = find_metric(str(rows["metric"].iloc[0]))
     ranked = rows.sort_values("mean", ascending=not metric.greater_is_better, kind="stable")
-    best, second = [*map(str, ranked["label"].head(2)), ""][:2]
+    best, second = [*map(str, ranked["side"].head(2)), ""][:2]
     lead = among[among["a"].isin([best, second]) & among["b"].isin([best, second])].to_dict("records")
     return Verdict(
-        probe=probe,
+        within=within,
         budget=budget,
         metric=metric.name,
         best=best,

@@ -51,7 +51,7 @@ def compute_statistics(
 
     Args:
         runs: one or several; of several, one a data set, there are ranks too.
-        between: compare `backbones` within each probe, or `probes` on each backbone.
+        between: compare `backbones` within each probe, `probes` on each backbone, or `systems` of both.
         metric: its name; each run's own by default.
         interval: of `INTERVALS`.
         tests: of `SIGNIFICANCE_TESTS`, and `verdict` for none of them; all by default.

@@ -1,4 +1,4 @@
-"""What is compared with what: backbones under one probe, or probes on one backbone."""
+"""What is compared with what: backbones under one probe, probes on one backbone, or systems of both."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import combinations
 from ...base import look_up
 from ..results.schemas import SystemKey
 
-COMPARISON_AXES = {"backbones": "probe", "probes": "backbone"}
-"""What may be compared, and what is then the same on both sides."""
+COMPARISON_AXES: dict[str, tuple[str, ...]] = {"backbones": ("probe",), "probes": ("backbone",), "systems": ()}
+"""What may be compared, and the column of what is then the same on both sides; of systems nothing is."""
 
 
 def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[tuple[dict[str, str], int, int]]:
@@ -19,20 +19,26 @@ def pairs(systems: Sequence[SystemKey], between: str) -> Iterator[tuple[dict[str
     for first, second in combinations(order, 2):
         (one, (within, a)), (other, (same, b)) = sides[first], sides[second]
         if (one.dataset, one.budget, within) == (other.dataset, other.budget, same):
-            names = {"dataset": one.dataset, COMPARISON_AXES[between]: within, "budget": one.budget, "a": a, "b": b}
-            yield names, first, second
+            same_on_both = dict.fromkeys(COMPARISON_AXES[between], within)
+            yield {"dataset": one.dataset, **same_on_both, "budget": one.budget, "a": a, "b": b}, first, second
 
 
 def sides_of(systems: Sequence[SystemKey], between: str) -> list[tuple[str, str]]:
-    """For each system, what stays the same in a comparison and what is compared: a probe and a backbone, or turned.
+    """For each system, what stays the same in a comparison and what is compared.
+
+    A probe and a backbone, or turned, or nothing and both, as `vit with knn`.
 
     Raises:
         ProbeError: `between` is none of `COMPARISON_AXES`.
     """
     look_up("kind of comparison", between, COMPARISON_AXES)
     labels = system_labels(list(systems))
-    named = [(system.probe, labels[system]) for system in systems]
-    return named if between == "backbones" else [(backbone, probe) for probe, backbone in named]
+    kinds = {
+        "backbones": lambda probe, backbone: (probe, backbone),
+        "probes": lambda probe, backbone: (backbone, probe),
+        "systems": lambda probe, backbone: ("", f"{backbone} with {probe}"),
+    }
+    return [kinds[between](system.probe, labels[system]) for system in systems]
 
 
 def system_labels(systems: list[SystemKey]) -> dict[SystemKey, str]:

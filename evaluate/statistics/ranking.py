@@ -1,4 +1,4 @@
-"""Ranks of backbones (or probes) over several runs, one a data set."""
+"""Ranks of backbones (or probes, or systems) over several runs, one a data set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Ranking:
 
     between: str
     within: str
-    """The probe, or the backbone, that all have."""
+    """The probe, or the backbone, that all have; of systems nothing."""
     budget: str
     names: tuple[str, ...]
     """The best first."""
@@ -71,11 +71,11 @@ class Ranking:
 def rank_over_datasets(
     runs: Sequence[Run], *, between: str = "backbones", metric: str | None = None, alpha: float = ALPHA
 ) -> list[Ranking]:
-    """Ranks backbones within each probe, or probes on each backbone, over the data sets of several runs.
+    """Ranks backbones within each probe, probes on each backbone, or systems, over the data sets of several runs.
 
     Args:
         runs: one a data set.
-        between: `backbones` or `probes`.
+        between: as for `compare`.
         metric: its name; each run's own by default, since ranks may mix metrics.
         alpha: chance of an error that the tests are held to.
 
@@ -108,9 +108,10 @@ def rank_over_datasets(
             notes = _notes(rows, wide, ranked, between)
             found.append(_ranking(wide[ranked], between, str(within), str(budget), metrics, alpha, notes))
     if not found:
+        same = "".join(f" under the same {axis}" for axis in COMPARISON_AXES[between])
         raise ProbeError(
-            f"no two {between} have a score under the same {COMPARISON_AXES[between]} in all of {one_of(names)}, so"
-            " nothing can be ranked. Probe the same ones on each data set."
+            f"no two {between} have a score{same} in all of {one_of(names)}, so nothing can be ranked. Probe the same"
+            " ones on each data set."
         )
     return found
 

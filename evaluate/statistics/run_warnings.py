@@ -9,11 +9,15 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from ...base import counted
+from ...base.text import lower_first
 from ...manifests.validation.diagnostics import CODES, Diagnostic, by_severity, diagnostic
 from ..metrics.registry import find_metric
+from ..resampling.train_size import FULL_TRAIN
+from ..results.commands import NETWORK
 from ..results.fit_result import DIVERGED, FAR, far_features
 from ..results.run import Run
 from ..results.schemas import RESAMPLE, SYSTEM, SystemKey
+from ..results.trainings import training_problems
 from .pairing import system_labels
 
 
@@ -27,7 +31,7 @@ def run_warnings(run: Run, summary: pd.DataFrame) -> list[Diagnostic]:
         diagnostic(code if code in CODES else "run-warning", text)
         for code, text in zip(run.info["warning_codes"], run.warnings, strict=True)
     ]
-    found = [*kept, *_on_fits(run), *_on_scores(run, summary), *_on_summary(run, summary)]
+    found = [*kept, *_on_fits(run), *_on_trainings(run), *_on_scores(run, summary), *_on_summary(run, summary)]
     places = list(CODES)
     return by_severity(sorted({one.message: one for one in found}.values(), key=lambda one: places.index(one.code)))
 
@@ -60,7 +64,10 @@ def _on_fits(run: Run) -> Iterator[Diagnostic]:
             code = "diverged-training" if note.startswith(DIVERGED) else "fit-note"
             yield diagnostic(code, f"{name}, {count} of {len(rows)} fits: {note}", things=count)
         failed = int((~rows["converged"]).sum())
-        if failed:
+        if failed and str(probe).startswith(NETWORK):
+            message = f"{name}: {failed} of {counted(len(rows), 'training')} came to no good epoch"
+            yield diagnostic("diverged-training", message, things=failed)
+        elif failed:
             message = f"{name}: {failed} of {len(rows)} chosen fits did not converge"
             yield diagnostic("not-converged", message, things=failed)
 
@@ -78,6 +85,18 @@ def _on_features(run: Run, fits: pd.DataFrame) -> Iterator[Diagnostic]:
                 f" deviations from train, in up to {counted(most, 'feature')}"
             )
             yield diagnostic("far-features", message, things=most)
+
+
+def _on_trainings(run: Run) -> Iterator[Diagnostic]:
+    """Those that are not among the notes of fits."""
+    found = training_problems(run)
+    labels = system_labels(SystemKey.of_rows(run.scores.drop_duplicates(list(SYSTEM))))
+    for system, problems in found.items():
+        budget = "" if system.budget == FULL_TRAIN else f", {system.budget},"
+        for problem in problems:
+            if problem.code != "diverged-training":
+                message = f"{labels[system]} with {lower_first(_label(run, system.probe))}{budget} {problem.text}"
+                yield diagnostic(problem.code, message, things=problem.trainings)
 
 
 def _on_scores(run: Run, summary: pd.DataFrame) -> Iterator[Diagnostic]:

@@ -73,19 +73,19 @@ def significance_tests(
     tests: Sequence[str] | None = None,
     correction: str = "holm",
 ) -> pd.DataFrame:
-    """Compares every two backbones within each probe, or every two probes on each backbone, by further tests.
+    """Compares every two backbones within each probe, or others that `between` names, by further tests.
 
     Args:
         run: the results.
-        between: `backbones` or `probes`.
+        between: as for `compare`.
         metric: what `wilcoxon` compares; the run's own by default. `delong` compares ROC-AUC and `mcnemar` accuracy.
         tests: of `SIGNIFICANCE_TESTS`; all by default.
         correction: of `CORRECTIONS`, over all rows of one test.
 
     Returns:
         One row per test, pair and (for `delong`) class. `test`, `dataset`, `probe` or `backbone` (what both sides
-        have), `budget`, `a`, `b`, `metric`, `class`, `difference` = a - b, `p`, `p_adjusted`, `correction`,
-        `significant`, `n_seeds`, `note`. docs/statistics.md says what each test takes for granted.
+        have; systems neither), `budget`, `a`, `b`, `metric`, `class`, `difference` = a - b, `p`, `p_adjusted`,
+        `correction`, `significant`, `n_seeds`, `note`. docs/statistics.md says what each test takes for granted.
 
     Raises:
         ProbeError: no such test, correction, metric or kind of comparison.
@@ -109,7 +109,7 @@ def significance_tests(
         for names, first, second in pairs(list(systems), between)
     ]
     columns = [
-        *("test", "dataset", COMPARISON_AXES[between], "budget", "a", "b", "metric", "class", "difference"),
+        *("test", "dataset", *COMPARISON_AXES[between], "budget", "a", "b", "metric", "class", "difference"),
         *("p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
     ]
     parts = []

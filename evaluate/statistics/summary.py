@@ -13,6 +13,7 @@ from ...base import ProbeError
 from ..metrics.functions import mean_of_defined
 from ..metrics.registry import METRICS, Metric, find_metric, metrics_for
 from ..resampling.train_size import FULL_TRAIN
+from ..results.choices import chosen_in_words
 from ..results.predictions import ResamplePredictions, predictions_by_system
 from ..results.run import Run
 from ..results.schemas import SYSTEM, SystemKey
@@ -46,7 +47,7 @@ def summarise(
         folds; `sd` over seeds, of their means over folds (the spread of training, and under holdout of the test drawn;
         not the error of the mean); `low` and `high`, the interval of the mean, were other groups tested;
         `n_seeds` (in which the metric is defined); `n_groups` (in any test); `n_test` (mean units a seed); `note`, why
-        something is missing, or that an interval is rough.
+        something is missing, or that an interval is rough; `chosen`, what was chosen on val, as `chosen_in_words`.
 
     Raises:
         ProbeError: no such metric or interval, or a confidence or number of draws that makes no sense.
@@ -64,6 +65,8 @@ def summarise(
     chosen = require_metric(run, metric)
     check_interval(interval, confidence, draws)
     table = pd.DataFrame([_row(samples, confidence, interval) for samples in metric_samples(run, chosen, draws)])
+    choices = chosen_in_words(run)
+    table["chosen"] = [choices[system] for system in SystemKey.of_rows(table)]
     place = {budget: place for place, budget in enumerate(budgets_in_order(run))}
     keyed = table.assign(_key=-chosen.sign * table["mean"], _budget=table["budget"].map(place))
     ordered = keyed.sort_values(["probe", "_budget", "_key", *SYSTEM], ignore_index=True)

@@ -147,7 +147,7 @@ class ActivationInputs(_OfImages):
         self._evaluated = Activations(store, dataset, about)
         self._augmented = Activations(store, dataset, {**about, **random}) if self.view_of(0) is not None else None
         self.note = (
-            f"what is frozen ({cut.frozen_share:.0%} of the network) runs once for each image"
+            f"the frozen part ({cut.frozen_share:.0%} of the network's arithmetic) runs once for each image"
             f"{f' and each of {views} views' if self._augmented else ''}; training begins at {cut.name}"
         )
 
@@ -278,7 +278,7 @@ def choose_inputs(
         return whole("no activations are to be kept")
     cut = Cut.of(classifier)
     if cut is None:
-        return whole(f"no part that is worth it is frozen before what {mode.name} trains")
+        return whole(f"{mode.name} leaves too little of it frozen")
     about = _about(spec, cut, precision)
     inputs = ActivationInputs(images, views if random else None, cut, store, dataset, about)
     if why_not := inputs.make_room(store, limit_gb):

@@ -15,20 +15,16 @@ from torch import nn
 
 from ...base.errors import FinetuneError
 from ...base.text import first_line
+from ...evaluate.results.recipe_words import DECAY_WITH_ATTENTION, RATE, RATE_OF_A_LINEAR_LAYER
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from ..network.classifier import Classifier
 
 
-_DECAY_WITH_ATTENTION = 0.75
-"""As MAE (He et al. 2022) is fine-tuned. Convolutional networks learn more where all blocks have the same rate."""
-_RATE, _RATE_OF_A_LINEAR_LAYER = 1e-3, 1e-2
-
-
 def learning_rate(classifier: Classifier, recipe: Recipe) -> float:
     """The highest rate, that of the head."""
-    return recipe.lr or (_RATE_OF_A_LINEAR_LAYER if classifier.mode.kind == "linear" else _RATE)
+    return recipe.lr or (RATE_OF_A_LINEAR_LAYER if classifier.mode.kind == "linear" else RATE)
 
 
 def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimizer:
@@ -37,7 +33,7 @@ def make_optimizer(classifier: Classifier, recipe: Recipe) -> torch.optim.Optimi
     Raises:
         FinetuneError: it needs a package that is not installed, or cannot be made for another reason.
     """
-    layer_decay = recipe.layer_decay or (_DECAY_WITH_ATTENTION if classifier.has_attention else 1.0)
+    layer_decay = recipe.layer_decay or (DECAY_WITH_ATTENTION if classifier.has_attention else 1.0)
     try:
         return create_optimizer_v2(
             classifier,

@@ -200,6 +200,14 @@ CODES: dict[str, Code] = {
         "warning", "a training ended at NaN; its best epoch before that is scored",
         "Take a lower learning rate, or a longer warm-up.", ("fit", "fits"),
     ),
+    "warm-up-only": Code(
+        "warning", "a training ended before its warm-up did",
+        "Train for more epochs (--epochs), or shorten the warm-up (--set warmup_epochs=0.5).", ("fit", "fits"),
+    ),
+    "best-epoch-last": Code(
+        "warning", "the best epoch of most trainings was the last", "Train for more epochs (--epochs).",
+        ("fit", "fits"),
+    ),
     "fit-note": Code(
         "note", "a remark of a probe on its fits",
         "Where a value is at its grid's edge, try a wider grid; other notes need no action.", ("fit", "fits"),

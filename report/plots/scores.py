@@ -82,15 +82,18 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
 
 
 def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
-    """A forest plot: by how much each probe's best backbone leads the others; `comparisons` as in `ReportData`."""
+    """A forest plot: by how much the best of what is compared leads the others; `comparisons` as in `ReportData`."""
     rows = comparisons.head(MOST_ROWS)
-    keys = rows["probe_label"] + ": " + rows["a"].map(lambda name: shortened(str(name), 36)) + " against"
+    heads = rows["within_label"].map(lambda name: f"{name}: " if name else "")
+    keys = heads + rows["a_label"].map(lambda name: shortened(str(name), 36)) + " against"
     groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
-    figure, axes, placed = figure_of_rows(groups, lambda row: shortened(str(row["b"]), 36), "lead   Holm p", lines=2)
+    figure, axes, placed = figure_of_rows(
+        groups, lambda row: shortened(str(row["b_label"]), 36), "lead   Holm p", lines=2
+    )
     axes.axvline(0, color=LIGHT.quiet, linewidth=0.9, zorder=1)
     for y, row in placed:
         lead, low, high = (float(row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
-        colour, marker = look.colour(str(row["a"])), look.marker(str(row["probe"]))
+        colour, marker = look.colour(str(row["label_a"])), look.marker(str(row["probe_a"]))
         axes.plot([low, high], [y, y], color=colour, linewidth=1.8, zorder=2)
         # Filled where significant, hollow where not: distinguishable without colour.
         face = colour if row["significant"] else LIGHT.paper

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 from ...base import counted
-from ...base.text import lower_first, number
+from ...base.text import listed, lower_first, number
 from ...evaluate import SystemKey
 from ...evaluate.resampling.protocols import HOLDOUT
 from ...evaluate.results.commands import commands as commands_of
+from ...evaluate.statistics.comparison import VERDICT_TESTS
 from .data import ReportData
+from .verdict import on_trainings, rival_name, significance
 
 
 def commands(data: ReportData) -> list[str]:
@@ -45,23 +48,39 @@ def sentence_to_cite(data: ReportData) -> str:
     on = f", tested on {tested['name']} ({tested['groups']:,} groups, {tested['units']:,} units)" if tested else ""
     clean = f", without {counted(data.left_out, 'training unit')} known to be in the test too" if data.left_out else ""
     trained = f" under the budget {best['budget'].replace('%', ' %')}" if data.has_curve else ""
-    return (
-        f"Of {_backbones(data)} on {data.name}"
+    sentence = (
+        f"Of {_compared(data)} on {data.name}"
         f" ({dataset['groups']:,} groups, {dataset['units']:,} units{clean}){on}, {data.system_name(best)}{trained}"
         f" had the best {lower_first(data.metric.label)}: {number(best['mean'])} ({ends} by a jackknife over"
         f" groups{spread};"
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."
     )
+    return " ".join([sentence, *_lead(data), *on_trainings(data)])
 
 
-def _backbones(data: ReportData) -> str:
-    count = data.summary["backbone"].nunique()
-    if not data.fine_tuned:
-        return counted(count, "frozen backbone")
-    if data.fine_tuned == data.probes:
-        return counted(count, "fine-tuned backbone")
-    return f"{counted(count, 'backbone')}, frozen and fine-tuned,"
+def _compared(data: ReportData) -> str:
+    """How many of what were compared: backbones, or probes on one, or both."""
+    frozen, tuned = len(data.probes) - len(data.fine_tuned), len(data.fine_tuned)
+    if data.between == "probes":
+        kinds = [counted(count, kind) for count, kind in ((frozen, "frozen probe"), (tuned, "fine-tuning")) if count]
+        return f"{listed(kinds)} of {data.best['label']}"
+    how = "frozen and fine-tuned" if frozen and tuned else "fine-tuned" if tuned else "frozen"
+    if data.between == "systems":
+        names = {cache["backbone"]: cache["spec"]["backbone"] for cache in data.run.info["caches"]}
+        count = data.summary["backbone"].map(names).nunique()
+        return f"{counted(len(data.summary), 'system')} ({counted(count, 'backbone')}, {how})"
+    return counted(data.summary["backbone"].nunique(), f"{how} backbone")
+
+
+def _lead(data: ReportData) -> Iterator[str]:
+    """The lead over the runner-up, and whether it is significant."""
+    pair = data.runner_up
+    if pair is not None:
+        low, high = pair["advantage_low"], pair["advantage_high"]
+        span = f", 95 % CI {number(low)} to {number(high)}" if low == low else ""
+        lead = f"Its lead over {rival_name(data, pair)} ({number(pair['advantage'])}{span})"
+        yield f"{lead} was {significance(data, pair)}; {VERDICT_TESTS[pair['test']]}."
 
 
 def references(data: ReportData) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from ...evaluate import (
     Metric,
     Run,
     SystemKey,
-    compare_backbones,
+    compare,
     find_metric,
     merge_runs,
     predictions_by_system,
@@ -24,10 +24,11 @@ from ...evaluate import (
 from ...evaluate.metrics.registry import metrics_for
 from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.results.predictions import ResamplePredictions
+from ...evaluate.results.trainings import TrainingProblem, training_problems
 from ...evaluate.statistics.comparison import Verdict, verdicts
-from ...evaluate.statistics.pairing import system_labels
+from ...evaluate.statistics.pairing import sides_of, system_labels
 from ...evaluate.statistics.summary import budgets_in_order, summarise_metrics
-from .comparisons import against_frozen, better_first
+from .comparisons import against_frozen, report_columns, without_frozen
 from .costs import costs_of
 
 _KEYS = list(SystemKey._fields)
@@ -41,11 +42,14 @@ class ReportData:
     metric: Metric
     every_system: pd.DataFrame
     """As `summarise` gives it, the largest budget and in it the best system first; with `label` (backbone, and pooling
-    where it has several) and `probe_label`."""
+    where it has several), `probe_label`, and what is compared: `side`, in words `side_label`, among those with the same
+    `within`."""
     every_comparison: pd.DataFrame
-    """As `compare_backbones` gives it, the largest budget first, turned so that `a` is the better of the two; with
-    `probe_label`. `advantage`, `advantage_low` and `advantage_high` are the difference in the direction in which more
-    is better."""
+    """As `compare` gives it between what `between` says, the largest budget first, turned so that `a` is the better of
+    the two; with the columns of `report_columns`."""
+    between: str
+    """What the systems of the run differ in, and so what is compared: `backbones` (under one probe), `probes` (on one
+    backbone), or `systems`, where some backbones are fine-tuned and some differ in both."""
 
     @cached_property
     def budgets(self) -> list[str]:
@@ -82,9 +86,9 @@ class ReportData:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Of each probe under each budget, the probes in their order and the smallest budget first."""
-        found = verdicts(self.every_system, self.every_comparison)
-        return sorted(found, key=lambda one: (self.probes.index(one.probe), self.budgets.index(one.budget)))
+        """Of each probe (of probes: backbone) under each budget, in their order and the smallest budget first."""
+        found = verdicts(self.every_system, self.every_comparison, self.between)
+        return sorted(found, key=lambda one: (self.withins.index(one.within), self.budgets.index(one.budget)))
 
     @cached_property
     def training_units(self) -> dict[str, float]:
@@ -134,29 +138,40 @@ class ReportData:
         rows = self.summary[self.summary["probe"] == self.best["probe"]]
         return rows.drop_duplicates("backbone", ignore_index=True)
 
+    @property
+    def withins(self) -> list[str]:
+        """What systems that are compared have in common: each probe, of probes each backbone, of systems nothing."""
+        return {"backbones": self.probes, "probes": self.backbones}.get(self.between, [""])
+
     @cached_property
     def runner_up(self) -> pd.Series | None:
-        """The comparison of the best system with the best one of another backbone under the same probe, if any."""
-        others = self.contenders[self.contenders["backbone"] != self.best["backbone"]]
-        return None if others.empty else self.compared(str(self.best["label"]), str(others["label"].iloc[0]))
+        """The comparison of the best system with the best other one; of backbones, under the same probe."""
+        others = self.summary[self.summary["within"] == self.best["within"]][1:]
+        if self.between == "backbones":  # not another pooling of the same one
+            others = others[others["backbone"] != self.best["backbone"]]
+        return None if others.empty else self.compared(str(self.best["side"]), str(others["side"].iloc[0]))
 
-    def compared(self, a: str, b: str, probe: str = "") -> pd.Series | None:
-        """The comparison of two labels under a probe (the winning one by default), if there is one."""
-        rows = self.comparisons[self.comparisons["probe"] == (probe or self.best["probe"])]
+    def compared(self, a: str, b: str, within: str = "") -> pd.Series | None:
+        """The comparison of two sides within a probe or backbone (that of the best system by default), if any."""
+        rows = self.comparisons[self.comparisons["within"] == (within or self.best["within"])]
         rows = rows[rows["a"].isin([a, b]) & rows["b"].isin([a, b])]
         return None if rows.empty else rows.iloc[0]
 
     @cached_property
     def against_best(self) -> pd.DataFrame:
-        """Of the comparisons those of each probe's best system with the others, in the order of the probes."""
-        leaders = self.summary.drop_duplicates("probe").set_index("probe")["label"]
-        rows = self.comparisons[self.comparisons["a"] == self.comparisons["probe"].map(leaders)]
-        place = rows["probe"].map(self.probes.index)
+        """Of the comparisons those of the best side with the others, for each of `withins` in their order."""
+        leaders = self.summary.drop_duplicates("within").set_index("within")["side"]
+        rows = self.comparisons[self.comparisons["a"] == self.comparisons["within"].map(leaders)]
+        place = rows["within"].map(self.withins.index)
         return rows.assign(_place=place).sort_values(["_place", "advantage"], ignore_index=True).drop(columns="_place")
 
     def system_name(self, row: pd.Series) -> str:
         """A system in a sentence: `resnet50 with logistic regression`."""
         return f"{row['label']} with {lower_first(self.probe_label(str(row['probe'])))}"
+
+    def side_label(self, side: str) -> str:
+        """What one side of a comparison is called."""
+        return str(self.every_system.loc[self.every_system["side"] == side, "side_label"].iloc[0])
 
     def probe_label(self, probe: str) -> str:
         """What a probe is called in a text."""
@@ -183,12 +198,22 @@ class ReportData:
     @cached_property
     def fine_tuned(self) -> list[str]:
         """Names of the probes under which the backbone was trained too, at least in part."""
-        return [name for name in self.probes if not self.run.info["probes"][name]["frozen"]]
+        return _fine_tuned(self.run, self.probes)
 
     @cached_property
     def against_frozen(self) -> pd.DataFrame:
         """The fine-tuned systems of the largest budget, each compared with the best frozen probe of its backbone."""
-        return against_frozen(self.run, self.summary, self.metric, self.fine_tuned)
+        return against_frozen(self.comparisons, self.summary, self.metric.sign, self.fine_tuned)
+
+    @cached_property
+    def without_frozen(self) -> list[str]:
+        """Why some fine-tuned systems are not in `against_frozen`, and what to do, a sentence for each backbone."""
+        return list(without_frozen(self.run, self.summary, self.fine_tuned))
+
+    @cached_property
+    def training_problems(self) -> dict[SystemKey, list[TrainingProblem]]:
+        """What speaks against the trainings of networks."""
+        return training_problems(self.run)
 
     @cached_property
     def costs(self) -> pd.DataFrame:
@@ -257,15 +282,39 @@ def report_data(run: Run, metric: str | None = None) -> ReportData:
     """
     chosen = find_metric(metric or run.primary_metric)
     probe_labels = {name: settings.get("label", name) for name, settings in run.info["probes"].items()}
-    summary, comparisons = (
-        table.assign(probe_label=table["probe"].map(probe_labels))
-        for table in (summarise(run, metric=chosen.name), compare_backbones(run, metric=chosen.name))
+    summary = summarise(run, metric=chosen.name)
+    systems = SystemKey.of_rows(summary)
+    between, labels = _differing(run, systems), system_labels(systems)
+    sides = sides_of(systems, between)
+    summary = summary.assign(
+        label=[labels[system] for system in systems],
+        probe_label=summary["probe"].map(probe_labels).fillna(summary["probe"]),
+        within=[within for within, _ in sides],
+        side=[side for _, side in sides],
     )
-    labels = system_labels(SystemKey.of_rows(summary))
-    summary = summary.assign(label=[labels[system] for system in SystemKey.of_rows(summary)])
+    names = {
+        "backbones": summary["label"],
+        "probes": summary["probe_label"],
+        "systems": summary["label"] + " with " + summary["probe_label"].map(lower_first),
+    }
+    summary = summary.assign(side_label=names[between])
     summary = summary.sort_values("mean", ascending=not chosen.greater_is_better, kind="stable", na_position="last")
     summary = _largest_first(run, summary)
-    return ReportData(run, chosen, summary, _largest_first(run, better_first(comparisons, summary, chosen.sign)))
+    comparisons = compare(run, between, metric=chosen.name)
+    comparisons = report_columns(comparisons, summary, between, chosen.sign)
+    return ReportData(run, chosen, summary, _largest_first(run, comparisons), between)
+
+
+def _differing(run: Run, systems: Sequence[SystemKey]) -> str:
+    """What systems differ in, as `ReportData.between`."""
+    labels, probes = set(system_labels(list(systems)).values()), {system.probe for system in systems}
+    if len(labels) == 1:
+        return "probes" if len(probes) > 1 else "backbones"
+    return "systems" if len(probes) > 1 and _fine_tuned(run, probes) else "backbones"
+
+
+def _fine_tuned(run: Run, probes: Iterable[str]) -> list[str]:
+    return [name for name in probes if not run.info["probes"][name]["frozen"]]
 
 
 def _largest_first(run: Run, table: pd.DataFrame) -> pd.DataFrame:

@@ -60,13 +60,19 @@ def _differences(data: ReportData) -> ReportFigure | None:
         return None
     cut = _cut("first", scores_plots.MOST_ROWS, len(rows), "comparisons")
     parts = [
-        f"{row['probe_label']}: {row['a']} against {row['b']} {signed(row['advantage'])}, {p_value(row['p_adjusted'])}"
+        f"{row['within_label']}{': ' * bool(row['within_label'])}{row['a_label']} against {row['b_label']}"
+        f" {signed(row['advantage'])}, {p_value(row['p_adjusted'])}"
         for _, row in rows.head(scores_plots.MOST_ROWS).iterrows()
     ]
+    best, which = {
+        "backbones": ("The best backbone of each probe", "backbone"),
+        "probes": ("The best probe", "probe"),
+        "systems": ("The best system", "system"),
+    }[data.between]
     return ReportFigure(
         "differences",
-        "The best backbone of each probe against the others",
-        "How far the backbone named in the heading is ahead, with the 95 % interval of the difference, paired on the"
+        f"{best} against the others",
+        f"How far the {which} named in the heading is ahead, with the 95 % interval of the difference, paired on the"
         " same test units. Filled marks and a star: significant after Holm's correction. Hollow marks: the lead may be"
         f" chance. An interval describes one pair; the p-value is corrected for all of them.{cut}",
         "; ".join(parts) + ".",

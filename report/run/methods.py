@@ -12,6 +12,7 @@ from ...base.text import NONE, listed, lower_first
 from ...evaluate import find_metric
 from ...evaluate.resampling.leaks import REASONS
 from ...evaluate.resampling.protocols import FIXED_TEST
+from ...evaluate.results.recipe_words import setting_in_words
 from ...manifests.schema.card import class_words
 from ..elements.table import Table, words
 from .data import ReportData
@@ -31,7 +32,7 @@ _AGGREGATIONS = {
 _LEFT_OUT = (
     "Left out before anything was drawn: {} known to be in the test too (by patient, by identical pixels or, where they"
     " were looked for, by near-duplicates). A probe that recognises an image would seem better than it is. The test is"
-    " as published. Every system was also fitted with these units; that score is shown beside the one without them, and"
+    " as published. Every {} was also fitted with these units; that score is shown beside the one without them, and"
     " nothing else rests on it."
 )
 
@@ -143,10 +144,11 @@ def protocol(data: ReportData) -> list[str]:
         " budget are among those of a larger one of its kind. Validation and test stayed whole, and no tested model was"
         " fitted on validation. The verdict and, unless stated otherwise, the figures are of the largest budget."
     )
+    units = counted(data.left_out, "training unit")
     chosen_by = lower_first(find_metric(data.run.primary_metric).label)
     paragraphs = [
         _resampling(info),
-        *([_LEFT_OUT.format(counted(data.left_out, "training unit"))] if data.left_out else []),
+        *([_LEFT_OUT.format(units, "probe" if data.fine_tuned else "system")] if data.left_out else []),
         *([cut] if data.has_curve else []),
         *(_fitted(data, chosen_by, *kind) for kind in sorted(_kinds(data, "frozen", "refit"), reverse=True)),
     ]
@@ -246,16 +248,18 @@ def _resampling(info: Mapping[str, Any]) -> str:
 
 
 _TESTS = {
-    "corrected-t": "Two backbones are compared under one probe, seed by seed on the same resamples, by the corrected"
+    "corrected-t": "{} are compared seed by seed on the same resamples, by the corrected"
     " resampled t-test of Nadeau and Bengio (2003), which allows for training sets that overlap.",
-    "jackknife": "Two backbones are compared under one probe on the same test units by a paired jackknife over groups,"
+    "jackknife": "{} are compared on the same test units by a paired jackknife over groups,"
     " to whose variance that of one seed is added; the ratio is compared with Student's t.",
 }
 
 
 def statistics(data: ReportData) -> list[str]:
     """How mean, SD, intervals and p-values are computed, one paragraph each."""
-    used = [text for name, text in _TESTS.items() if (data.comparisons["test"] == name).any()]
+    two = {"backbones": "Two backbones under one probe", "probes": "Two probes on one backbone"}
+    sides = two.get(data.between, "Two systems")
+    used = [text.format(sides) for name, text in _TESTS.items() if (data.comparisons["test"] == name).any()]
     folds = " and over the folds of each" if data.draw == "fold" else ""
     spread = (
         f"Mean: over seeds{folds}. SD: the standard deviation over seeds: how much the score changes with another"
@@ -295,11 +299,11 @@ def settings(data: ReportData) -> list[tuple[str, str]]:
     return [
         (
             data.probe_label(name),
-            ", ".join(f"{key} = {_value(value)}" for key, value in kind["settings"].items()),
+            ", ".join(
+                f"{key} = {setting_in_words(key, kind['settings'])}"
+                for key, value in kind["settings"].items()
+                if value not in ([], "") and key not in kind["settings"].get("search", {})
+            ),
         )
         for name, kind in data.run.info["probes"].items()
     ]
-
-
-def _value(value: Any) -> str:
-    return f"{{{', '.join(map(str, value))}}}" if isinstance(value, list) else str(value)

@@ -12,7 +12,7 @@ from ..elements.table import Table
 from . import citation, methods
 from .data import ReportData
 from .tables import classes_table, comparisons_table
-from .verdict import Conclusion
+from .verdict import Conclusion, question
 
 _MOST_WARNINGS = 5
 """Warnings shown with the verdict; a section further down has all if there are more."""
@@ -29,7 +29,9 @@ def render_page(
         "name": data.name,
         "task": data.run.task,
         "metric": data.metric,
-        "fine_tuned": bool(data.fine_tuned),
+        "question": question(data),
+        "between": data.between,
+        "without_frozen": data.without_frozen,
         "verdict": verdict,
         "sections": _sections(data, figures),
         # Tables that the page alone has, or has shorter than their files.

@@ -10,15 +10,17 @@ from ...base import counted
 from ...base.text import NONE, duration, listed, lower_first, number, size
 from ...evaluate import SystemKey
 from ...evaluate.statistics.comparison import VERDICT_TESTS
+from ...evaluate.statistics.pairing import COMPARISON_AXES
 from ...manifests.schema.card import class_words
 from ..elements.table import Cell, Table, bounds, decimal, difference, mean_and_sd, p_of, words
 from ..plots.curve_data import confusion, frequent_confusions, per_class
 from ..plots.curves import MOST_COUNTED, MOST_LABELLED
+from .comparisons import ADDED
 from .data import ReportData
 
 
 def summary_table(data: ReportData) -> Table:
-    """Every system in the metric of the report, the best first."""
+    """Every system in the metric of the report, the best first, with what was chosen on val."""
     metric, seeds, frame = data.metric, len(data.run.info["seeds"]), data.every_system
     spread = "" if seeds == 1 else ", standard deviation (SD) over seeds"
     caption = (
@@ -28,8 +30,11 @@ def summary_table(data: ReportData) -> Table:
     )
     names = {"Data set": words("dataset"), "Backbone": words("backbone"), "Pooling": words("pooling")}
     names |= {"Probe": words("probe_label"), **_budget(data)}
+    if frame["chosen"].any():
+        caption += " Chosen on val: the median, and the range where resamples differ."
+        names |= {"Chosen on val": words("chosen")}
     numbers = {"Mean": decimal("mean"), "SD": decimal("sd"), "95 % interval": bounds, "Seeds": words("n_seeds")}
-    raw = frame.drop(columns=["label"])
+    raw = frame.drop(columns=["label", "within", "side", "side_label"])
     return Table.of("summary", caption, frame, names | numbers, len(names), strong={0}, raw=raw)
 
 
@@ -45,16 +50,22 @@ def _budget_caption(data: ReportData) -> str:
 
 
 def comparisons_table(data: ReportData, rows: pd.DataFrame | None = None) -> Table:
-    """Pairs of backbones within each probe, the better one first; all of them unless `rows` are given."""
+    """Pairs of what is compared, the better one first; all of them unless `rows` are given."""
     chosen = data.every_comparison if rows is None else rows
+    sides = {"backbones": "backbones under the same probe", "probes": "probes on the same backbone"}
     caption = (
-        f"Differences in {lower_first(data.metric.label)} between backbones under the same probe, A minus B, A"
+        f"Differences in {lower_first(data.metric.label)} between {sides.get(data.between, data.between)}, A minus B, A"
         f" being the better: mean over seeds, 95 % interval were other groups tested, p-value ({_tests(chosen)}) and"
         f" p-value after Holm's correction for {counted(data.tested, 'comparison')}."
         " Significant differences (Holm p < 0.05) are in bold."
     )
-    names = {"Probe": words("probe_label"), **_budget(data), "A": words("a"), "B": words("b")}
+    names = {**_within(data, words("within_label")), **_budget(data), "A": words("a_label"), "B": words("b_label")}
     return _table_of_pairs("comparisons", caption, chosen, names, "A", "B")
+
+
+def _within(data: ReportData, cell: Cell) -> dict[str, Cell]:
+    """The column of what both sides of a comparison have, which are two systems nothing."""
+    return {axis.capitalize(): cell for axis in COMPARISON_AXES[data.between]}
 
 
 def _tests(rows: pd.DataFrame) -> str:
@@ -73,7 +84,7 @@ def _table_of_pairs(name: str, caption: str, rows: pd.DataFrame, names: dict[str
         "Holm p": p_of("p_adjusted"),
     }
     strong = [place for place, flag in enumerate(rows["significant"]) if flag]
-    raw = rows.drop(columns=["advantage", "advantage_low", "advantage_high"])
+    raw = rows.drop(columns=list(ADDED))
     return Table.of(name, caption, rows, names | numbers, len(names), strong=strong, raw=raw)
 
 
@@ -98,13 +109,13 @@ def unfreezing_table(data: ReportData) -> Table | None:
     rows = data.against_frozen
     if rows.empty:
         return None
-    compared = counted(int(rows["compared"].iloc[0]), "comparison")
     caption = (
         f"What unfreezing changes in {lower_first(data.metric.label)}: each fine-tuned system minus the best frozen"
         " probe on the same backbone, on the same test units: mean over seeds, 95 % interval were other groups tested,"
-        f" p-value ({_tests(rows)}) and p-value after Holm's correction for {compared} between probes. Significant"
-        " differences (Holm p < 0.05) are in bold. The frozen probe is the best of several on this test, which favours"
-        " it; it may have been refitted on train and val, where a network learns from train alone."
+        f" p-value ({_tests(rows)}) and p-value after Holm's correction for {counted(data.tested, 'comparison')}"
+        f" between {data.between}. Significant differences (Holm p < 0.05) are in bold. The frozen probe is the best of"
+        " several on this test, which favours it; it may have been refitted on train and val, where a network learns"
+        " from train alone."
     )
     names: dict[str, Cell] = {
         "Backbone": words("backbone"),
@@ -157,19 +168,21 @@ def all_metrics_table(data: ReportData) -> Table:
 
 
 def budgets_table(data: ReportData) -> Table | None:
-    """The best backbone of each probe under each budget, and whether its lead is significant."""
+    """The best of what is compared under each budget, and whether its lead is significant."""
     if not data.has_curve:
         return None
+    which = {"backbones": "backbone of each probe", "probes": "probe on each backbone"}.get(data.between, "system")
     caption = (
-        f"The best backbone in {lower_first(data.metric.label)} of each probe under each budget, its lead over the"
+        f"The best {which} in {lower_first(data.metric.label)} under each budget, its lead over the"
         f" next, and the p-value of that lead after Holm's correction for {counted(data.tested, 'comparison')}."
         f" Significant leads (Holm p < 0.05) are in bold.{_budget_caption(data)}"
     )
+    shown = data.probe_label if data.between == "backbones" else str
     cells = {
-        "Probe": lambda row: data.probe_label(row["probe"]),
+        **_within(data, lambda row: shown(row["within"])),
         "Budget": words("budget"),
-        "Best": words("best"),
-        "Next": lambda row: row["second"] or NONE,
+        "Best": lambda row: data.side_label(row["best"]),
+        "Next": lambda row: data.side_label(row["second"]) if row["second"] else NONE,
         "Train units": lambda row: number(data.training_units[row["budget"]], 1),
         "Mean": decimal("mean"),
         "Lead": decimal("difference"),
@@ -177,7 +190,8 @@ def budgets_table(data: ReportData) -> Table | None:
     }
     frame = pd.DataFrame(data.verdicts)
     strong = [place for place, one in enumerate(data.verdicts) if one.significant]
-    return Table.of("budgets", caption, frame, cells, 4, strong=strong)
+    raw = frame.rename(columns={"within": (*COMPARISON_AXES[data.between], "within")[0]})
+    return Table.of("budgets", caption, frame, cells, len(cells) - 4, strong=strong, raw=raw)
 
 
 def classes_table(data: ReportData, most: int | None = None) -> Table:

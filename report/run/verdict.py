@@ -17,6 +17,8 @@ from .data import ReportData
 
 FEW_SEEDS = 5
 """Below so many seeds their spread says little, and the verdict says so."""
+MOST_NAMED = 2
+"""Further systems that a sentence names; more are counted."""
 FEW_GROUPS = 50
 """With fewer independent test cases an interval is wide, no lead counts as clear, and the verdict says why."""
 
@@ -34,8 +36,8 @@ class Conclusion:
     """
 
     certainty: Certainty
-    """`clear`: the lead over the best other backbone is significant, in a test of at least 50 independent cases;
-    `open`: it is not, or cannot be tested; `alone`: there is no other backbone."""
+    """`clear`: the lead over the best other backbone (probe, or system, as these differ) is significant, in a test of
+    at least 50 independent cases; `open`: it is not, or cannot be tested; `alone`: there is no other."""
     badge: str
     """The certainty in a few words."""
     headline: str
@@ -53,13 +55,26 @@ class Conclusion:
         return [line for line in (self.headline, self.score, self.against, self.caveats) if line]
 
 
+def question(data: ReportData) -> str:
+    """What the verdict answers: which backbone, or how to use it, as the systems of the run differ."""
+    tuned = len(data.fine_tuned) / len(data.probes)
+    how = {0.0: ("frozen ", "probe"), 1.0: ("fine-tuned ", "way of fine-tuning")}.get(tuned, ("", ""))
+    on = f"{data.best['label']} on {data.name}"
+    if data.between == "backbones":
+        return f"Which {how[0]}backbone for {data.name}?"
+    if data.between == "probes":
+        return f"Which {how[1]} for {on}?" if how[1] else f"{on}, frozen or fine-tuned: which is best?"
+    return f"Which backbone for {data.name}, {'and how fine-tuned' if how[0] else 'frozen or fine-tuned'}?"
+
+
 def conclude(data: ReportData) -> Conclusion:
-    """Says which backbone with which probe, how good, against what, and how sure."""
+    """Says which backbone with which probe is best, how good, against what, and how sure."""
     rival = data.runner_up
     few = int(data.best["n_groups"]) < FEW_GROUPS
     significant = rival is not None and bool(rival["significant"])
     certainty: Certainty = "alone" if rival is None else "clear" if significant and not few else "open"
-    badge = {"clear": "Clear lead", "open": "No clear winner", "alone": "No other backbone"}[certainty]
+    alone = "One system" if len(data.summary) == 1 else "No other backbone"
+    badge = {"clear": "Clear lead", "open": "No clear winner", "alone": alone}[certainty]
     return Conclusion(
         certainty=certainty,
         badge="Small test" if significant and few else badge,
@@ -73,14 +88,19 @@ def conclude(data: ReportData) -> Conclusion:
 def _headline(data: ReportData, rival: pd.Series | None) -> str:
     best = data.system_name(data.best)
     if rival is None:
-        return f"Best of those tried on {data.name}: {best}."
+        return f"{'Best of those' if len(data.summary) > 1 else 'The one system'} tried on {data.name}: {best}."
     if rival["significant"] and (cases := int(data.best["n_groups"])) < FEW_GROUPS:
         return f"{best} leads on {data.name}, in a test of only {counted(cases, 'independent case')}."
     if rival["significant"]:
         return f"Use {best} for {data.name}."
     if rival["advantage"] == 0:
-        return f"{best} and {rival['b']} score the same on {data.name}."
-    return f"{best} scores best on {data.name}, but its lead over {rival['b']} may be chance."
+        return f"{best} and {rival_name(data, rival)} score the same on {data.name}."
+    return f"{best} scores best on {data.name}, but its lead over {rival_name(data, rival)} may be chance."
+
+
+def rival_name(data: ReportData, rival: pd.Series) -> str:
+    """The runner-up in a sentence: a backbone, a probe, or both."""
+    return lower_first(rival["b_label"]) if data.between == "probes" else str(rival["b_label"])
 
 
 def _score(data: ReportData) -> str:
@@ -102,16 +122,19 @@ def _score(data: ReportData) -> str:
 
 
 def _against(data: ReportData, rival: pd.Series | None) -> str:
+    if rival is None and len(data.summary) == 1:
+        return "There is nothing in this run to compare it with."
     if rival is None:
         alone = data.summary["backbone"].nunique() == 1
         under = "" if alone else f" with {lower_first(data.probe_label(str(data.best['probe'])))}"
         return f"There is no other backbone{under} in this run to compare it with."
-    probe = lower_first(str(rival["probe_label"]))
+    where = {
+        "backbones": f"backbone with {lower_first(rival['within_label'])}",
+        "probes": f"probe on {rival['within']}",
+    }
     gap, span = number(rival["advantage"]), interval(rival["advantage_low"], rival["advantage_high"])
     worse = "lower" if data.metric.greater_is_better else "higher"
     count = data.tested
-    holm = f" after Holm's correction for {counted(count, 'comparison')}" if count > 1 else ""
-    verdict = "significant" if rival["significant"] else "not significant"
     between = f", 95 % interval of the difference {span}" if not math.isnan(rival["advantage_low"]) else ""
     # Without this the interval and the p-value seem to contradict each other.
     why = " The interval covers the choice of test patients only, the p-value also that of training sets" + (
@@ -121,9 +144,15 @@ def _against(data: ReportData, rival: pd.Series | None) -> str:
         why = " The interval is made in part from those of both scores, which is more cautious than the test."
     unclear = rival["advantage_low"] <= 0 if rival["significant"] else rival["advantage_low"] > 0
     return (
-        f"The best other backbone with {probe}, {rival['b']}, is {gap} {worse} ({number(rival['mean_b'])}{between}):"
-        f" {verdict} ({p_value(rival['p_adjusted'])}{holm}).{why if unclear else ''}"
+        f"The best other {where.get(data.between, 'system')}, {rival_name(data, rival)}, is {gap} {worse}"
+        f" ({number(rival['mean_b'])}{between}): {significance(data, rival)}.{why if unclear else ''}"
     )
+
+
+def significance(data: ReportData, pair: pd.Series) -> str:
+    """Whether a difference is significant, and its p-value: `not significant (p = 0.170 after Holm's ...)`."""
+    holm = f" after Holm's correction for {counted(data.tested, 'comparison')}" if data.tested > 1 else ""
+    return f"{'significant' if pair['significant'] else 'not significant'} ({p_value(pair['p_adjusted'])}{holm})"
 
 
 def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
@@ -131,10 +160,11 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     yield from _leaks(data)
     if rival is not None and not rival["significant"]:
         yield "The difference may be chance: choose by cost or licence, or test more cases."
-    if rival is not None:
+    if data.between == "backbones":
         yield from _other_probes(data, rival)
-    yield from _unfreezing(data)
-    yield from _same_backbone(data)
+        yield from _same_backbone(data)
+    yield from _unfreezing(data, rival)
+    yield from on_trainings(data)
     yield from _smaller_budgets(data)
     if len(data.summary) > 1:
         yield (
@@ -143,7 +173,8 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
         )
     seeds, groups = int(data.best["n_seeds"]), int(data.best["n_groups"])
     if seeds < FEW_SEEDS and not data.searched:
-        yield f"With {counted(seeds, 'seed')} the variation of training is poorly known; use 20."
+        enough = "5 or more" if data.fine_tuned else "20"
+        yield f"With {counted(seeds, 'seed')} the variation of training is poorly known; use {enough}."
     if groups < FEW_GROUPS:
         effect = "there is no interval" if groups < FEWEST_GROUPS else "every interval is rough"
         yield f"Only {counted(groups, 'independent case')} in the test, so {effect}."
@@ -156,22 +187,26 @@ def _leaks(data: ReportData) -> Iterator[str]:
         return
     units = counted(data.left_out, "training unit")
     yield f"The verdict rests on clean units, without the {units} known to be in the test too."
-    systems = systems[systems["budget"] == data.best["budget"]].dropna(subset="published")
+    whole = systems[systems["budget"] == data.best["budget"]]
+    systems = whole.dropna(subset="published")
     if len(systems):
         first = systems.loc[(data.metric.sign * systems["published"]).idxmax()]
         same = SystemKey.of_rows(first.to_frame().T)[0] == data.best_system
         who = "it leads too" if same else f"{data.system_name(first)} would lead"
+        who += " among the probes" if len(systems) < len(whole) else ""
         yield f"As published, with them, {who} ({number(first['published'])})."
 
 
-def _other_probes(data: ReportData, rival: pd.Series) -> Iterator[str]:
+def _other_probes(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     """Whether the other probes rank the two backbones the same way."""
+    if rival is None:
+        return
     same: dict[bool, list[str]] = {True: [], False: []}
     for probe in data.probes:
         row = None if probe == data.best["probe"] else data.compared(str(rival["a"]), str(rival["b"]), probe)
         if row is not None and row["advantage"] != 0:
             significant = " (significantly)" if row["significant"] else ""
-            same[row["a"] == rival["a"]].append(lower_first(str(row["probe_label"])) + significant)
+            same[row["a"] == rival["a"]].append(lower_first(row["within_label"]) + significant)
     sentences = [
         f"{listed(names)} {'ranks' if len(names) == 1 else 'rank'} {how}"
         for names, how in ((same[True], "the two in the same order"), (same[False], "them in the opposite order"))
@@ -182,22 +217,30 @@ def _other_probes(data: ReportData, rival: pd.Series) -> Iterator[str]:
         yield f"{text[0].upper()}{text[1:]}."
 
 
-def _unfreezing(data: ReportData) -> Iterator[str]:
+def _unfreezing(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     """What fine-tuning changes on the winning backbone: of the best system, or of the best fine-tuned one."""
+    yield from data.without_frozen
     pairs = data.against_frozen
-    if pairs.empty:
-        return
     pairs = pairs[pairs["backbone"] == data.best["label"]].sort_values("advantage", ascending=False, kind="stable")
     for _, row in pairs.head(1).iterrows():
+        if rival is not None and {row["a_label"], row["b_label"]} == {rival["a_label"], rival["b_label"]}:
+            continue  # that is the verdict
         how = "better" if row["advantage"] > 0 else "worse"
         frozen = f"the best frozen probe, {lower_first(data.probe_label(row['b']))} ({number(row['mean_b'])})"
         by = f"{number(abs(row['advantage']))} {how} than {frozen}" if row["advantage"] else f"as good as {frozen}"
-        judged = "significant" if row["significant"] else "not significant"
-        yield (
-            f"On this backbone, {lower_first(data.probe_label(row['a']))} is {by}: {judged}"
-            f" ({p_value(row['p_adjusted'])} after Holm's correction for"
-            f" {counted(int(row['compared']), 'comparison')} between probes)."
-        )
+        tuned = lower_first(data.probe_label(row["a"]))
+        yield f"On this backbone, {tuned} is {by}: {significance(data, row)}."
+
+
+def on_trainings(data: ReportData) -> Iterator[str]:
+    """What speaks against the trainings of networks, a sentence for each kind of problem."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for system, (_, row) in zip(SystemKey.of_rows(data.summary), data.summary.iterrows(), strict=True):
+        for problem in data.training_problems.get(system, []):
+            found.setdefault(problem.code, []).append((data.system_name(row), problem.text))
+    for (name, text), *others in found.values():
+        names = [other for other, _ in others] if len(others) <= MOST_NAMED else [counted(len(others), "other system")]
+        yield f"{name} {text}{f' (likewise {listed(names)})' if names else ''}."
 
 
 def _same_backbone(data: ReportData) -> Iterator[str]:
@@ -210,9 +253,10 @@ def _same_backbone(data: ReportData) -> Iterator[str]:
 def _smaller_budgets(data: ReportData) -> Iterator[str]:
     """Whether the best system leads under the smaller budgets too."""
     best = data.best
-    smaller = [one for one in data.verdicts if one.probe == best["probe"] and one.budget != best["budget"]]
-    others = [f"{one.best} at {one.budget}" for one in smaller if one.best != best["label"]]
+    smaller = [one for one in data.verdicts if one.within == best["within"] and one.budget != best["budget"]]
+    others = [f"{data.side_label(one.best)} at {one.budget}" for one in smaller if one.best != best["side"]]
+    same = {"backbones": ", under the same probe", "probes": ", on the same backbone"}.get(data.between, "")
     if others:
-        yield f"With smaller training budgets, under the same probe, others lead: {listed(others)}."
+        yield f"With smaller training budgets{same}, others lead: {listed(others)}."
     elif smaller:
-        yield "It also leads with smaller training budgets, under the same probe."
+        yield f"It also leads with smaller training budgets{same}."

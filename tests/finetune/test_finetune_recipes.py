@@ -7,6 +7,7 @@ import pytest
 from medprobe.base.errors import FinetuneError
 from medprobe.evaluate import SystemKey
 from medprobe.evaluate.resampling.resample import Resample
+from medprobe.evaluate.results.recipe_words import setting_in_words
 from medprobe.finetune.fitting import Cell
 from medprobe.finetune.network.modes import Mode
 from medprobe.finetune.systems import FineTuning
@@ -36,6 +37,15 @@ def test_the_recipes_are_those_of_the_issue_and_say_where_they_come_from() -> No
 def test_every_setting_has_a_meaning() -> None:
     assert all(setting.meaning for setting in recipe_settings())
     assert not {"name", "source", "quirks"} & {setting.name for setting in recipe_settings()}
+
+
+def test_settings_that_are_not_set_are_words_and_the_rate_is_that_of_the_training() -> None:
+    for mode, rate in (("linear", 1e-2), ("drop-last:2", 1e-2), ("full", 1e-3), ("mlp", 1e-3)):
+        recipe = Recipe.named("default")
+        settings = FineTuning(Mode.parse(mode), recipe, [recipe]).facts(precision="fp32")["settings"]
+        unset = [name for name, value in settings.items() if value is None]
+        assert not {"None", "none"} & {setting_in_words(name, settings) for name in unset}
+        assert float(setting_in_words("lr", settings)) == rate
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from medprobe.base import ReportError
-from medprobe.evaluate import FitResult, Run, draw_resamples
+from medprobe.evaluate import FitResult, Run, draw_resamples, summarise
+from medprobe.evaluate.results.fit_result import DIVERGED
 from medprobe.evaluate.results.recorder import Recorder
 from medprobe.evaluate.results.schemas import SystemKey
+from medprobe.evaluate.results.trainings import training_problems
+from medprobe.evaluate.statistics.run_warnings import run_warnings
 
 
 def _curve(epochs: int, best: int) -> list[dict[str, Any]]:
@@ -44,6 +47,40 @@ def learnt(study: Any, run: Run) -> Run:
             recorder.add(SystemKey(card.name, "net-0", "0" * 12, "cls", f"finetune:{mode}"), result)
     tables = recorder.scores(), recorder.predictions(), recorder.timings()
     return Run(*tables, run.units, run.info, epochs=recorder.epochs())
+
+
+@pytest.mark.parametrize(
+    ("settings", "params", "lr", "best", "metric", "note", "code"),
+    [
+        ({"warmup_epochs": 3}, {}, [1, 2, 3], 2, 0.5, "", "warm-up-only"),
+        ({"warmup_epochs": 2}, {}, [1, 2, 1], 2, 0.5, "", None),
+        ({"warmup_epochs": 2}, {"warmup_epochs": 3}, [1, 2, 3], 2, 0.5, "", "warm-up-only"),
+        ({"warmup_epochs": 3, "warmup_steps": 9}, {}, [1, 2, 3], 2, 0.5, "", "warm-up-only"),
+        ({"warmup_epochs": 3, "warmup_steps": 9}, {}, [1, 2, 2], 2, 0.5, "", None),
+        ({"warmup_epochs": 1}, {}, [1, 2, 1], 3, 0.5, "", "best-epoch-last"),
+        ({"warmup_epochs": 1}, {}, [1, 2, 1], 3, 1.0, "", None),
+        ({"warmup_epochs": 1}, {}, [1, 2, 1], 2, 0.5, f"{DIVERGED} the loss is nan", "diverged-training"),
+    ],
+)
+def test_trainings_that_say_little_are_warnings(
+    study: Any, run: Run, settings, params, lr, best, metric, note, code
+) -> None:
+    units, card = study.manifest.units(), study.manifest.card
+    recorder = Recorder(card, "holdout", units)
+    for resample in draw_resamples(units, 2, classes=card.classes):
+        val, test = (np.full((len(part), 3), 1 / 3, np.float32) for part in (resample.val, resample.test))
+        curves = [{**one, "lr": rate, "val_metric": metric} for one, rate in zip(_curve(3, best), lr, strict=True)]
+        found = FitResult(
+            resample, val_proba=val, test_proba=test, params=params, curves=curves, notes=[note] * bool(note)
+        )
+        recorder.add(SystemKey(card.name, "net-0", "0" * 12, "cls", "finetune:full"), found)
+    info = {**run.info, "probes": {"finetune:full": {"label": "Fine-tuning (full)", "settings": settings}}}
+    tables = recorder.scores(), recorder.predictions(), recorder.timings()
+    trained = Run(*tables, run.units, info, epochs=recorder.epochs())
+    problems = [(one.code, one.trainings) for some in training_problems(trained).values() for one in some]
+    assert problems == ([] if code is None else [(code, 2)])
+    codes = {one.code for one in run_warnings(trained, summarise(trained))}
+    assert codes & {"warm-up-only", "best-epoch-last", "diverged-training"} == ({code} if code else set())
 
 
 def test_curves_and_memory_are_kept_in_one_order(learnt: Run, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_every_two_backbones_are_compared_within_each_probe_and_corrected_togeth
     ]
     np.testing.assert_array_equal(table["p_adjusted"], holm(table["p"].to_numpy()))
     assert (table["significant"] == (table["p_adjusted"] < 0.05)).all()
-    found = {verdict.probe: verdict for verdict in verdicts(summarise(run), table)}
+    found = {verdict.within: verdict for verdict in verdicts(summarise(run), table)}
     assert set(found) == {"knn", "logreg"}
     for probe, verdict in found.items():
         rows = table[table["probe"] == probe].set_index(["a", "b"])
@@ -100,6 +100,21 @@ def test_every_two_backbones_are_compared_within_each_probe_and_corrected_togeth
         assert verdict.second == "net-1"
         assert verdict.difference == pytest.approx(rows.loc[("net-0", "net-1"), "difference"])
         assert verdict.significant == rows.loc[("net-0", "net-1"), "significant"]
+
+
+def test_systems_are_compared_whatever_they_differ_in(run) -> None:
+    table, summary = compare(run, "systems"), summarise(run)
+    assert len(table) == len(summary) * (len(summary) - 1) // 2
+    for between, names in (("backbones", "{side} with {within}"), ("probes", "{within} with {side}")):
+        for row in compare(run, between).to_dict("records"):
+            within = row["probe" if between == "backbones" else "backbone"]
+            sides = [names.format(side=row[one], within=within) for one in ("a", "b")]
+            [same] = table[table["a"].isin(sides) & table["b"].isin(sides)].to_dict("records")
+            assert (abs(same["difference"]), same["p"]) == (abs(row["difference"]), row["p"])
+    [verdict] = verdicts(summary, table, "systems")
+    assert verdict.within == ""
+    assert verdict.mean == summary["mean"].max()
+    assert {verdict.best, verdict.second} <= {*table["a"], *table["b"]}
 
 
 def test_the_ratio_of_the_corrected_t_is_units_tested_over_units_fitted(study) -> None:

@@ -118,13 +118,13 @@ def test_a_budget_is_a_system_of_its_own_and_compared_within_itself(curve: Run) 
     }
     assert comparisons["p"].notna().all()
     found = verdicts(summary, comparisons)
-    assert [(verdict.probe, verdict.budget) for verdict in found[:3]] == [
+    assert [(verdict.within, verdict.budget) for verdict in found[:3]] == [
         ("centroid", "2 shots"),
         ("centroid", "8 shots"),
         ("centroid", "100%"),
     ]
     for verdict in found:
-        rows = summary[(summary["probe"] == verdict.probe) & (summary["budget"] == verdict.budget)]
+        rows = summary[(summary["probe"] == verdict.within) & (summary["budget"] == verdict.budget)]
         assert verdict.mean == rows["mean"].max()
 
 

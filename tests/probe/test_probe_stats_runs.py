@@ -205,7 +205,7 @@ def test_two_are_told_apart_by_wilcoxon_and_one_that_is_not_everywhere_is_left_o
     assert table["note"].str.startswith("of two: Wilcoxon's signed ranks, no Friedman").all()
 
 
-@pytest.mark.parametrize("between", ["backbones", "probes"])
+@pytest.mark.parametrize("between", ["backbones", "probes", "systems"])
 def test_backbones_whose_specs_follow_the_data_set_are_ranked_by_name(several: list[Run], between: str) -> None:
     def of_own_specs(run: Run) -> Run:
         own = run.scores["fingerprint"] + run.info["dataset"]["name"]
@@ -330,6 +330,10 @@ def test_files_are_written_where_asked_and_nowhere_near_a_run(
     names = {path.name for path in out.iterdir()}
     assert names >= {"ranks.csv", "rank_pairs.csv", "ranks-net-0.svg", "ranks-net-0.png"}
     assert len(pd.read_csv(out / "ranks.csv")) == 3 * 2
+    assert medprobe("stats", *folders, "--between", "systems", "--out", out)[0] == 0
+    assert (out / "ranks-systems.svg").exists()
+    assert len(pd.read_csv(out / "ranks.csv")) == 3 * 2
+    assert len(pd.read_csv(out / "comparisons.csv")) == 3 * 15
     status, printed, told = medprobe("stats", folders[0], "--out", folders[1])
     assert (status, printed) == (1, "")
     assert "run folder" in told

@@ -18,6 +18,8 @@ from medprobe.report.run.build import Report
 from medprobe.report.run.citation import commands, sentence_to_cite
 from medprobe.report.run.data import ReportData, load_report_data, report_data
 from medprobe.report.run.methods import protocol
+from medprobe.report.run.tables import comparisons_table
+from medprobe.report.run.verdict import conclude
 
 FROZEN = ["finetune:linear", "knn", "logreg"]
 MODES = ["finetune:full", "finetune:partial:2:crop_scale=[0.8,1],lr=0.001,recipe=huix2024"]
@@ -44,7 +46,8 @@ def test_a_report_of_both_has_figures_and_tables_that_one_of_probes_has_not(
     page = HtmlPage(report.files["report.html"].decode())
     assert page.faults == []
     for text in (
-        "Which backbone for cohort?",
+        "Which backbone for cohort, frozen or fine-tuned?",
+        "Differences between systems",
         "Frozen and fine-tuned",
         "What unfreezing does",
         "How the networks learnt",
@@ -61,17 +64,17 @@ def test_every_fine_tuned_system_is_compared_with_the_best_frozen_probe_of_its_b
         (net, mode) for net in ("strong-net", "weak-net") for mode in MODES
     ]
     summary = summarise(data.run).set_index(["backbone", "probe"])["mean"]
-    whole = compare(data.run, "probes")
+    whole = compare(data.run, "systems")
     for row in rows.to_dict("records"):
         assert summary[row["backbone"], row["b"]] == max(summary[row["backbone"], name] for name in FROZEN)
         assert row["difference"] == pytest.approx(
             summary[row["backbone"], row["a"]] - summary[row["backbone"], row["b"]]
         )
         assert row["low"] < row["difference"] < row["high"]
-        sides = whole[(whole["backbone"] == row["backbone"]) & whole["a"].isin([row["a"], row["b"]])]
-        [same] = sides[sides["b"].isin([row["a"], row["b"]])].to_dict("records")
+        names = [f"{row['backbone']} with {row[side]}" for side in ("a", "b")]
+        [same] = whole[whole["a"].isin(names) & whole["b"].isin(names)].to_dict("records")
         assert row["p_adjusted"] == same["p_adjusted"]
-        assert row["compared"] == len(whole) == 2 * 10
+    assert data.tested == len(whole) == 10 * 9 // 2
 
 
 def test_costs_are_those_of_the_timings_and_of_what_was_trained(data: ReportData, report: Report) -> None:
@@ -90,7 +93,7 @@ def test_costs_are_those_of_the_timings_and_of_what_was_trained(data: ReportData
 def test_words_of_a_report_of_both_call_no_tuned_backbone_frozen(
     data: ReportData, report: Report, mixed: list[Path]
 ) -> None:
-    assert sentence_to_cite(data).startswith("Of 2 backbones, frozen and fine-tuned, on cohort")
+    assert sentence_to_cite(data).startswith("Of 10 systems (2 backbones, frozen and fine-tuned) on cohort")
     assert sentence_to_cite(load_report_data(mixed[0])).startswith("Of 2 frozen backbones on cohort")
     run = Run.load(mixed[1])
     tables = {name: getattr(run, name).query("probe == 'finetune:full'") for name in ("scores", "predictions")}
@@ -100,6 +103,67 @@ def test_words_of_a_report_of_both_call_no_tuned_backbone_frozen(
     assert head.startswith("Under fine-tuning (linear) the backbones are frozen")
     assert tuned.startswith("Under fine-tuning (full) and fine-tuning (partial:2:crop")
     assert "better than the best frozen probe, fine-tuning (linear)" in report.verdict.caveats
+
+
+def test_the_verdict_and_the_citation_are_of_what_systems_differ_in(mixed: list[Path]) -> None:
+    whole = merge_runs([Run.load(folder) for folder in mixed])
+    tables = ("scores", "predictions", "timings", "epochs")
+
+    def only(query: str) -> ReportData:
+        return report_data(replace(whole, **{name: getattr(whole, name).query(query) for name in tables}))
+
+    for query, between, axis in (
+        ("probe in ['logreg', 'knn']", "backbones", "probe"),
+        ("backbone == 'weak-net'", "probes", "backbone"),
+        ("backbone == 'weak-net' and probe in ['logreg', 'knn']", "probes", "backbone"),
+        ("probe == 'finetune:full'", "backbones", "probe"),
+        ("probe in ['logreg', 'finetune:full']", "systems", None),
+        ("(backbone == 'weak-net') == (probe == 'finetune:full')", "systems", None),
+    ):
+        data = only(query)
+        rival, verdict = data.runner_up, conclude(data)
+        assert (data.between, verdict.certainty) == (between, "open")
+        assert rival is not None
+        assert (rival["label_a"], rival["probe_a"]) == (data.best["label"], data.best["probe"])
+        assert rival["b_label"] in sentence_to_cite(data) or rival["b_label"].lower() in sentence_to_cite(data).lower()
+        assert ("not significant" in sentence_to_cite(data)) == (not rival["significant"])
+        expected = compare(data.run, between)
+        assert len(data.every_comparison) == data.tested == len(expected)
+        assert (axis is None) == ({"probe", "backbone"} & set(expected) == set())
+        assert set(comparisons_table(data).raw) == set(expected)
+        if between != "backbones":
+            others = data.summary[data.summary["within"] == data.best["within"]]
+            assert (rival["label_b"], rival["probe_b"]) == tuple(others.iloc[1][["label", "probe"]])
+
+
+def test_networks_on_other_vectors_than_the_probes_come_with_the_command_for_these(
+    mixed: list[Path], data: ReportData
+) -> None:
+    assert data.without_frozen == []
+    frozen, tuned = (Run.load(folder) for folder in mixed)
+    caches = [
+        {
+            **one,
+            "fingerprint": one["fingerprint"][::-1],
+            "spec": {**one["spec"], "transform": {**one["spec"]["transform"], "size": [64, 64]}},
+        }
+        for one in tuned.info["caches"]
+    ]
+    moved = {
+        name: getattr(tuned, name).assign(fingerprint=getattr(tuned, name)["fingerprint"].str[::-1])
+        for name in ("scores", "predictions", "timings", "epochs")
+    }
+    chosen = {name: table.query("probe != 'finetune:linear'") for name, table in moved.items()}
+    probes = {name: about for name, about in tuned.info["probes"].items() if name != "finetune:linear"}
+    other = replace(tuned, **chosen, info={**tuned.info, "caches": caches, "probes": probes})
+    apart = report_data(merge_runs([frozen, other]))
+    assert apart.against_frozen.empty
+    found = [shlex.split(sentence.split("`")[1]) for sentence in apart.without_frozen]
+    assert {command[command.index("--backbone") + 1] for command in found} == {
+        f"{cache['spec']['backbone']}@{cache['fingerprint']}" for cache in caches
+    }
+    assert all(command[:2] == ["medprobe", "probe"] for command in found)
+    assert all("32 × 32" in sentence and "64 × 64" in sentence for sentence in apart.without_frozen)
 
 
 def test_networks_without_probes_are_compared_with_their_own_linear_head(mixed: list[Path]) -> None:

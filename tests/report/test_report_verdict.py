@@ -69,7 +69,7 @@ def test_a_significant_lead_in_a_small_test_is_not_called_clear(tmp_path: Path, 
 def test_one_backbone_alone_wins_against_nobody(alone: Path) -> None:
     made = make_report(alone)
     assert made.verdict.certainty == "alone"
-    assert "no other backbone" in made.verdict.against
+    assert made.verdict.badge == "One system"
     assert "With 1 seed" in made.verdict.caveats
     assert {name for name in made.files if name.endswith(".png")} == {
         "figures/scores.png", "figures/confusion.png", "figures/calibration.png", "figures/roc.png"
