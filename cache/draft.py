@@ -18,8 +18,15 @@ from .index import NOWHERE, Index, SeenDigests, as_digests, as_ids, as_stamps, d
 from .locking import exclusive
 from .other_sets import OtherSets
 from .publish import Description, OvertakenError, make_plan, write_published
-from .segments import Pending, checked_vectors, set_aside_damaged, write_segment
-from .snapshot import Snapshot, check_can_exist, read_snapshot
+from .segments import (
+    Pending,
+    Snapshot,
+    check_can_exist,
+    checked_vectors,
+    read_snapshot,
+    set_aside_damaged,
+    write_segment,
+)
 from .spec import EmbeddingSpec, parts_folder, published_path
 
 _TRIES = 8

@@ -21,7 +21,7 @@ from .embedding_cache import EmbeddingCache
 from .hdf5 import SCHEMA, DamagedError, Matrix, check_seal, chunk_rows, hdf5_from, put_attributes, put_matrix, put_seal
 from .index import NOWHERE, STORED, Index, MergedIndex, get_index, positions_in, put_index, unique_index
 from .locking import new_file
-from .snapshot import Snapshot, identity
+from .segments import Snapshot, identity
 from .spec import EmbeddingSpec, Spec
 
 _BLOCK_BYTES = 2 * 2**20

@@ -20,8 +20,7 @@ from .probe import app as probe
 from .probe import merge, retrieve, stats
 from .study import app as study
 from .study import run as study_run
-from .terminal.console import remark
-from .terminal.wrapping import wrapped
+from .terminal.console import remark, wrapped
 
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """Of click, which newer versions of typer hold under another name."""

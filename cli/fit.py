@@ -11,8 +11,7 @@ import typer
 
 from ..base import BackboneError, ProbeError, one_of
 from .probe.cache_options import Store
-from .terminal.console import command, remark, say
-from .terminal.wrapping import wrapped
+from .terminal.console import command, remark, say, wrapped
 
 if TYPE_CHECKING:
     from ..evaluate import Run

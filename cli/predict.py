@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..base.text import counted
-from .terminal.console import remark, say
-from .terminal.wrapping import wrapped
+from .terminal.console import remark, say, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

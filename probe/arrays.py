@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import DTypeLike
 
 from ..base import ProbeError
-from ..cache import ImportedSpec
-from ..cache.array_cache import ArrayCache
+from ..cache import EmbeddingCache, ImportedSpec
 from ..cache.index import Index
 from ..evaluate.results.run import Run
 from ..manifests import DatasetCard, Manifest
@@ -130,3 +132,33 @@ def _caches(manifest: Manifest, matrices: Mapping[str, np.ndarray]) -> list[Arra
         )
         for name, X in matrices.items()
     ]
+
+
+@dataclass(frozen=True)
+class ArrayCache(EmbeddingCache):
+    """What reads like an `EmbeddingCache` and has no file."""
+
+    matrices: Mapping[str, np.ndarray] = field(compare=False)
+    """(N, D) float32 by pooling."""
+    index: Index = field(compare=False)
+    """The ids and content digests of the N rows."""
+
+    @cached_property
+    def _index(self) -> Index:
+        return self.index
+
+    def load(
+        self,
+        pooling: str,
+        dtype: DTypeLike = np.float32,
+        *,
+        rows: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The matrix of a pooling; arguments and errors are those of `EmbeddingCache.load`."""
+        self.dim(pooling)
+        matrix = self.matrices[pooling]
+        if out is None:
+            return matrix.astype(dtype) if rows is None else matrix[rows].astype(dtype, copy=False)
+        np.take(matrix, np.arange(len(matrix)) if rows is None else rows, axis=0, out=out)
+        return out

@@ -68,7 +68,7 @@ _FROM_MODULES = {
         "summary.warnings",
         "validation.diagnostics",
     },
-    "cache": {"array_cache", "record", "index", "locking", "lookup", "spec", "verify"},
+    "cache": {"record", "index", "locking", "lookup", "spec", "verify"},
     "extract": {
         "adapters",
         "catalogue",

@@ -9,8 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from ...base import OutputError, counted
-from ..terminal.console import command, remark, say
-from ..terminal.wrapping import wrapped
+from ..terminal.console import command, remark, say, wrapped
 from . import build as manifest_build
 from . import check as manifest_check
 from .counts import tell_counts, tell_more_counts

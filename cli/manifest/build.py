@@ -17,8 +17,7 @@ from typer.core import TyperGroup
 
 from ...base import ManifestError, one_of
 from ...base.text import listed
-from ..terminal.console import command, remark, say
-from ..terminal.wrapping import wrapped
+from ..terminal.console import command, remark, say, wrapped
 from .build_options import SHARED, Out, common_options
 from .counts import tell_counts
 

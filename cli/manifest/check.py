@@ -9,8 +9,7 @@ import typer
 
 from ...base import CacheError, ManifestError, OutputError, atomic_path, counted, no_such
 from ...base.text import NONE
-from ..terminal.console import command, remark, rich_console, say, show_table
-from ..terminal.wrapping import wrapped
+from ..terminal.console import command, remark, rich_console, say, show_table, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...base import counted
-from ..terminal.console import say, show_table
-from ..terminal.wrapping import columns as terminal_columns
-from ..terminal.wrapping import wrapped
+from ..terminal.console import columns as terminal_columns
+from ..terminal.console import say, show_table, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

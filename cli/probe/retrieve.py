@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ...base import OutputError, atomic_path
-from ..terminal.console import command, remark, say
-from ..terminal.wrapping import wrapped
+from ..terminal.console import command, remark, say, wrapped
 from .cache_options import Backbones, Poolings, Records, Store, caches_of
 
 if TYPE_CHECKING:

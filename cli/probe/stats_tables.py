@@ -12,8 +12,7 @@ from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.summary import budgets_in_order
 from ...report.elements.table import Cell, Table, bounds, decimal, difference, p_of, words
-from ..terminal.console import say, show_table
-from ..terminal.wrapping import wrapped
+from ..terminal.console import say, show_table, wrapped
 from .summary import heading, on_spread, say_warnings, show, show_systems
 
 if TYPE_CHECKING:

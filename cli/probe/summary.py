@@ -16,8 +16,7 @@ from ...report.elements.table import Table, bounds, decimal, words
 from ...report.run.data import report_data
 from ...report.run.tables import budgets_table, leaks_table
 from ...report.run.verdict import conclude
-from ..terminal.console import say, show_table
-from ..terminal.wrapping import wrapped
+from ..terminal.console import say, show_table, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Container

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...base import counted
 from ...base.text import NONE, duration, one_of, size
-from ..terminal.console import remark, say, show_table
-from ..terminal.wrapping import wrapped
+from ..terminal.console import remark, say, show_table, wrapped
 
 if TYPE_CHECKING:
     from ...study.workflow.failures import Failure

@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 
 import torch
+from timm.layers import DropPath  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
 from ...base import WeightsError, one_of
@@ -22,7 +23,6 @@ from .drop_last import drop_last
 from .heads import Head, TokenHead, grid_of_tokens
 from .lora import add_updates, is_attention, is_update, open_attentions, updatable
 from .modes import OFFERED, Mode, require_blocks
-from .stochastic_depth import set_drop_path
 from .trial import called_modules, needed_parameters, on_meta, try_vectors
 
 
@@ -243,3 +243,26 @@ def _head(vectors: Vectors, shape: torch.Size, mode: Mode, outputs: int, dropout
     else:
         deit = load_backbone(mode.deit, device="cpu", runtime="torch", precision="fp32").network
     return TokenHead(deit, shape[2], grid, outputs, dropout=dropout).to(device)
+
+
+_PLACES = ("drop_path", "drop_path1", "drop_path2")
+"""What timm and transformers call the places where a block may be skipped, whatever module is there at rate 0."""
+
+
+def set_drop_path(network: nn.Module, blocks: Blocks, rate: float) -> bool:
+    """Sets the rate of the last block to `rate`; it rises linearly from 0 in the first.
+
+    Returns:
+        Whether the architecture has places for it.
+    """
+    found = False
+    for place, module in list(network.named_modules()):
+        numbers = {blocks.numbers[f"{place}.{name}" if place else name] for name, _ in module.named_parameters()}
+        if len(numbers) != 1 or not 1 <= (number := numbers.pop()) <= blocks.count:
+            continue
+        for name in _PLACES:
+            held = getattr(module, name, 0)
+            if held is None or isinstance(held, nn.Identity) or hasattr(held, "drop_prob"):
+                setattr(module, name, DropPath(rate * (number - 1) / max(1, blocks.count - 1)))
+                found = True
+    return found

@@ -18,7 +18,7 @@ from medprobe.base.text import shortened
 from medprobe.evaluate import METRICS, Run, weighted_scores
 from medprobe.evaluate.metrics.functions import LabeledPredictions
 from medprobe.evaluate.results.predictions import ResamplePredictions
-from medprobe.report.elements.svg import inline
+from medprobe.report.elements.html import inline
 from medprobe.report.elements.theme import DARK, LIGHT, drawing, figure_bytes
 from medprobe.report.plots import curve_data as details
 from medprobe.report.plots import curves
