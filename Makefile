@@ -32,9 +32,9 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20 -m "not slow"
 
 # Networks at full size, 200,000 rows, the real embeddings, several processes per test. By file, so that no two of the
-# tests that fill the memory run at once.
+# tests that fill the memory run at once; in the order of tests/conftest.py.
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=20 -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20 -m slow
 
 fmt: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -26,6 +26,14 @@ settings.register_profile("nightly", max_examples=1_500, deadline=None)
 settings.load_profile("nightly" if os.environ.get("CI_NIGHTLY") == "1" else "default")
 
 
+_LONGEST = ("test_cluster_study.py", "test_study_cli.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no core is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where a command failed under `subprocess.run(check=True)`, shows what it wrote, which its error leaves out."""

@@ -34,7 +34,7 @@ resources:
   finetune: {cores: 1, memory_gb: 3}
 """
 SMALLER = ("finetune=[]", "extract.backbones=[efficientnet-lite0]", "probe.probes=[knn]")
-"""Settings that leave one job of each kind; its files are those of the whole study."""
+"""Settings that leave one probe; its files are those of the whole study."""
 _SLURM = ("--engine", "slurm", "--", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "2")
 _MADE_AGAIN = {"scores.parquet", "predictions.parquet", "epochs.parquet", "units.parquet", "run.json"}
 
@@ -80,7 +80,7 @@ def finish(words: list[str]) -> str:
 
 def finished(process: subprocess.Popen[str], status: int = 0) -> str:
     """What a command prints that ends with this status."""
-    text = process.communicate(timeout=400)[0]
+    text = process.communicate(timeout=1200)[0]
     assert process.returncode == status, text
     return text
 

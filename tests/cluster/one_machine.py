@@ -80,10 +80,10 @@ class Slurm:
         self._configure()
         munge = [f"--{name}-file={self.folder}/munge.{name}" for name in ("key", "pid", "seed", "log")]
         self._spawn("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *munge)
-        wait_for(lambda: (self.folder / "munge.socket").exists(), 30, "munged")
+        wait_for(lambda: (self.folder / "munge.socket").exists(), 120, "munged")
         self._spawn("slurmctld", "-D")
         self._spawn("slurmd", "-D")
-        wait_for(lambda: self.ask("sinfo", "-h", "-o", "%T") == "idle", 60, "the node")
+        wait_for(lambda: self.ask("sinfo", "-h", "-o", "%T") == "idle", 120, "the node")
 
     def _configure(self) -> None:
         for name in ("slurmctld", "slurmd"):
@@ -121,7 +121,7 @@ class Slurm:
     def end_jobs(self) -> None:
         """Returns when no job is there."""
         subprocess.run(["scancel", "--user=root"], check=False, capture_output=True)
-        wait_for(lambda: not self.ask("squeue", "-h"), 60, "the end of jobs")
+        wait_for(lambda: not self.ask("squeue", "-h"), 120, "the end of jobs")
 
     @contextmanager
     def drained(self) -> Iterator[None]:

@@ -202,14 +202,14 @@ def test_the_page_shows_every_error_with_its_neighbours(page: tuple[Errors, Path
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium here")
 def test_a_browser_decodes_every_thumbnail(page: tuple[Errors, Path], tmp_path: Path) -> None:
     script = (
-        "<script>document.title = document.images.length"
+        "<script>onload = () => document.title = document.images.length"
         " + ' ' + [...document.images].every(one => one.naturalWidth > 0)</script>"
     )
     text = re.sub("<meta http-equiv[^>]*>", "", page[1].read_text()).replace("</body>", f"{script}</body>")
     (tmp_path / "page.html").write_text(text)
     call = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'user'}"]
     words = ["--virtual-time-budget=2000", "--dump-dom", (tmp_path / "page.html").as_uri()]
-    shown = subprocess.run([*call, *words], capture_output=True, text=True, check=True, timeout=60)
+    shown = subprocess.run([*call, *words], capture_output=True, text=True, check=True, timeout=600)
     assert f"<title>{text.count('<img ')} true</title>" in shown.stdout
 
 

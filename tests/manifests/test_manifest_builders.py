@@ -216,13 +216,6 @@ def test_builders_leave_what_they_read_as_it_was(class_folders: Path, cohort: Pa
     assert {path: path.read_bytes() for path in cohort.parent.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.realdata
-def test_pneumoniamnist_has_its_published_splits(realdata: Path) -> None:
-    manifest = build_npz(realdata / "pneumoniamnist.npz", classes=["normal", "pneumonia"])
-    assert class_counts(manifest).sum().to_dict() == {"train": 3882, "val": 524, "test": 624, "total": 5030}
-    assert manifest.card.task == "binary"
-
-
 def test_without_out_a_manifest_is_named_after_its_source(class_folders, tmp_path, medprobe, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert medprobe("manifest", "build", "folder", "pets").status == 0

@@ -93,8 +93,8 @@ def test_four_blocks_of_seeds_merged_in_any_order_are_the_bytes_of_one_run(
     def probe(seeds: range) -> Run:
         return run_probes(*brain, probes=["logreg", "knn"], seeds=seeds, n_jobs=2, progress=False)
 
-    whole = probe(range(100)).save(tmp_path / "whole")
-    blocks = [probe(range(start, start + 25)) for start in range(0, 100, 25)]
+    whole = probe(range(40)).save(tmp_path / "whole")
+    blocks = [probe(range(start, start + 10)) for start in range(0, 40, 10)]
     for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
         merged = merge_runs([blocks[place] for place in order]).save(tmp_path / "merged", overwrite=True)
         for name in ("run.json", "scores.parquet", "predictions.parquet", "units.parquet"):

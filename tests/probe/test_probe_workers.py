@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,3 +109,35 @@ def test_what_a_script_defines_is_sent_and_processes_end_with_it_but_not_by_ctrl
 
 def _killed(rows: np.ndarray, item: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_STOPPED = """
+import signal
+from medprobe.cli.app import main
+from medprobe.probe.engines.parallel import Workers
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have set to be ignored
+map_ = Workers.map
+def and_wait(*args, **options):
+    for item in map_(*args, **options):
+        print("at work", flush=True)
+        signal.pause()
+        yield item
+Workers.map = and_wait
+main()
+"""
+
+
+def test_ctrl_c_of_a_probe_ends_with_status_130_and_leaves_nothing(study: Any, tmp_path: Path) -> None:
+    """As in a terminal: all processes of the command receive it."""
+    words = ["probe", study.table, "--probe", "gbm:rounds=5", "--seeds", 3, "--jobs", 2, "--out", tmp_path / "run"]
+    code = [sys.executable, "-c", _STOPPED, *map(str, words)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(code, start_new_session=True, **pipes) as command:
+        assert command.stdout is not None
+        assert any(line == "at work\n" for line in command.stdout)
+        os.killpg(command.pid, signal.SIGINT)
+        printed = command.communicate()[1]  # until the last process has ended
+    assert command.returncode == 130, printed
+    assert "Traceback" not in printed
+    assert not list(tmp_path.iterdir())

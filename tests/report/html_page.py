@@ -66,6 +66,6 @@ def in_a_browser(page: Path, *options: str) -> str:
     """What Chromium makes of a page."""
     call = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={page.parent / 'user'}"]
     done = subprocess.run(
-        [*call, *options, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=60
+        [*call, *options, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=600
     )
     return done.stdout

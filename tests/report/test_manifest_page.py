@@ -143,7 +143,7 @@ def test_a_browser_shows_every_picture(text: str, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     # The browser runs what the test adds: it reports how wide the page is and whether each picture was decoded.
     probe = (
-        "<script>document.title = [...document.images].every(picture => picture.naturalWidth > 0)"
+        "<script>onload = () => document.title = [...document.images].every(picture => picture.naturalWidth > 0)"
         " + ' ' + (document.documentElement.scrollWidth <= innerWidth)</script>"
     )
     page.write_text(re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", f"{probe}</body>"), encoding="utf-8")
