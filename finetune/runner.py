@@ -209,7 +209,7 @@ def _results(
     finished = [(cell, result) for cell, result in found.items() if result is not None]
     to_do = [cell for cell, result in found.items() if result is None]
     if finished and to_do:
-        notice(f"{len(finished):,} of {counted(len(cells), 'fit')} were finished before")
+        notice(f"{len(finished):,} of {counted(len(cells), 'training')} are finished")
     yield from finished
     left = {cell.name: cell.how.epochs for cell in to_do}
     """Epochs that a cell may still have."""

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...extract.device import exact_fp32
+from ...extract.device import exact_fp32, is_lost, is_out_of_memory
 from .forward_pass import FEW, MORE, Call, Outputs, ShapeError, replaced, watch
 
 if TYPE_CHECKING:
@@ -202,7 +202,10 @@ def _exact_cut(classifier: Classifier, call: Call, flops: int, trials: Sequence[
         cut = Cut(classifier, call, flops)
         exact = cut.frozen_share >= _LEAST and _gives_the_same(cut, trials)
         return cut if exact and _trains_the_same(cut, classifier, trials[0]) else None
-    except Exception:  # noqa: BLE001  the code of a network may raise anything when it is given zeros
+    except (ShapeError, RuntimeError, ValueError, TypeError, IndexError) as error:
+        # What the code of a network may raise when it is given zeros.
+        if is_out_of_memory(error) or is_lost(error):
+            raise
         return None
 
 

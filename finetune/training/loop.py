@@ -113,8 +113,14 @@ class Training:
         impatient = self.recipe.patience is not None and self.epochs - best >= self.recipe.patience
         return impatient or self.epochs >= self.recipe.epochs or bool(self.diverged)
 
-    def run(self, saved: Checkpoint, on_epoch: Callable[[Curve], None], should_stop: Callable[[], bool]) -> None:
-        """All epochs that `saved` does not have.
+    def run(
+        self,
+        saved: Checkpoint,
+        on_epoch: Callable[[Curve], None],
+        should_stop: Callable[[], bool],
+        on_resumed: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """All epochs that `saved` does not have; `on_resumed` is called with how many it has, if more are to come.
 
         Raises:
             Interrupted: `should_stop`, which is looked at after each step, was true.
@@ -122,6 +128,8 @@ class Training:
         """
         if state := saved.read():
             self.restore(state)
+            if not self.is_over:
+                on_resumed(self.epochs)
         while not self.is_over:
             try:
                 curve = self.epoch(should_stop)

@@ -29,6 +29,7 @@ def fit_best(
     checkpoint: Path | None = None,
     on_epoch: Callable[[Curve], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_resumed: Callable[[int], None] = lambda _: None,
 ) -> Trained:
     """Trains one classifier by each recipe and takes the best on val, by the metric or by what recipes `select`.
 
@@ -41,6 +42,7 @@ def fit_best(
             one each, with its number in the name.
         on_epoch: called after each epoch with its curve; `candidate` in it is as `lr=0.001,layer_decay=1`, or empty.
         should_stop: looked at after each step; if true, `Interrupted` is raised.
+        on_resumed: called with the epoch that a training goes on after, where an earlier process was ended.
 
     Raises:
         Interrupted: `should_stop` was true.
@@ -64,7 +66,9 @@ def fit_best(
         chosen = {name: getattr(recipe, name) for name in grid}
         values = ",".join(f"{name}={in_words(value)}" for name, value in chosen.items())
         saved = Checkpoint(file, training.key)
-        training.run(saved, lambda curve, values=values: on_epoch({**curve, "candidate": values}), should_stop)
+        training.run(
+            saved, lambda curve, values=values: on_epoch({**curve, "candidate": values}), should_stop, on_resumed
+        )
         seconds += training.seconds
         if not training.best_curve:
             failures.append(f"{values}: {training.diverged}")

@@ -81,7 +81,7 @@ class Stepper:
         if math.isfinite(loss):
             if self.recipe.clip_grad:
                 torch.nn.utils.clip_grad_norm_(self.classifier.parameters(), self.recipe.clip_grad)
-            with _enough_memory(self.device):  # the optimizer's own state is made in its first step
+            with enough_memory(self.device):  # the optimizer's own state is made in its first step
                 self.optimizer.step()
             self.step += 1
             self.scheduler.step_update(self.step)
@@ -171,7 +171,7 @@ class Stepper:
         """
         while True:
             try:
-                with _enough_memory(self.device):
+                with enough_memory(self.device):
                     begin()
                     parts = batches(np.arange(count), self.part)
                     return [work(slice(int(part[0]), int(part[-1]) + 1)) for part in parts]
@@ -188,7 +188,8 @@ class _NoMemoryError(TrainingError):
 
 
 @contextmanager
-def _enough_memory(device: torch.device) -> Iterator[None]:
+def enough_memory(device: torch.device) -> Iterator[None]:
+    """Turns what torch raises where memory is out into a TrainingError that says what to do."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

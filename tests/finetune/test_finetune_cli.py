@@ -13,7 +13,7 @@ from medprobe.cache import find_caches
 from medprobe.evaluate import Run, merge_runs
 from medprobe.extract import device, resolve
 from medprobe.finetune import describe_modes
-from medprobe.manifests import Manifest, build_folder
+from medprobe.manifests import DatasetCard, Manifest, build_folder
 from medprobe.probe import run_probes
 from pets import TINY, make_pets
 
@@ -176,6 +176,18 @@ def test_a_class_of_one_image_is_named(medprobe, tmp_path) -> None:
     assert ended.status == 1
     assert "too few groups" in ended.notes
     assert '"cat" (1)' in ended.notes
+
+
+def test_the_list_of_modes_has_the_head_of_the_manifest(medprobe, tmp_path) -> None:
+    classes = pd.DataFrame({"sample_id": list("abc"), "path": list("abc"), "label": list("xyz")})
+    manifest = Manifest(classes, DatasetCard(name="three", task="multiclass", classes=list("xyz"), root="."))
+    manifest.save(tmp_path / "three.csv")
+    for words, linear in (((), 130), ((tmp_path / "three.csv",), 195)):
+        for order in ((*words, "--modes", TINY), ("--modes", TINY, *words)):
+            listed = medprobe("finetune", *order)
+            assert listed.status == 0, listed.err
+            assert next(line.split()[1] for line in listed.out.splitlines() if "linear" in line) == str(linear)
+    assert medprobe("finetune", "-b", TINY, "--out", tmp_path / "run").status == 2
 
 
 def test_lists_of_modes_and_recipes_need_nothing_else(medprobe) -> None:

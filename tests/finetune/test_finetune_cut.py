@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,25 @@ def test_a_frozen_part_that_is_random_in_training_is_not_before_the_cut() -> Non
     config = hf.DINOv3ViTConfig(**{**_VIT, "pos_embed_rescale": 2.0})
     cut = Cut.of(_classifier("hf", 28, lambda: hf.DINOv3ViTModel(config), 0.4))
     assert cut is None or cut.name == "vectors.network.model"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_raised"),
+    [
+        (RuntimeError("shapes cannot be multiplied"), False),
+        (RuntimeError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (AttributeError("no such name"), True),
+    ],
+)
+def test_a_fault_is_not_taken_for_a_network_without_a_cut(tiny, monkeypatch, error, is_raised) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Cut, "suffix", fail)
+    classifier = make_classifier(tiny, "partial:1", 2)
+    with pytest.raises(type(error)) if is_raised else nullcontext():
+        assert Cut.of(classifier) is None
 
 
 def test_the_search_for_a_cut_leaves_no_trace(tiny) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import signal
@@ -92,14 +93,18 @@ def test_a_run_that_is_killed_at_any_step_ends_as_an_undisturbed_one(fine_tuned,
         assert sealed(out) == sealed(tmp_path / "expected")
 
 
-def test_a_run_that_is_to_stop_stops_after_the_step_and_goes_on_from_there(fine_tuned, undisturbed, tmp_path) -> None:
+def test_a_run_that_is_to_stop_stops_after_the_step_and_goes_on_from_there(
+    fine_tuned, undisturbed, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("medprobe.finetune.training.checkpoint._SHARE", math.inf)  # write every epoch
     for steps in (5, 21):
         _stop(fine_tuned, steps, tmp_path / "run")
         assert not (tmp_path / "run").exists()
     said: list[str] = []
     fine_tuned(tmp_path / "run", notice=said.append)
     assert sealed(tmp_path / "run") == undisturbed
-    assert any("finished before" in text for text in said)
+    assert "2 of 4 trainings are finished" in said
+    assert [text.rpartition(" ")[2] for text in said if "partial:1" in text and "goes on" in text] == ["2"]
 
 
 def test_work_that_a_kill_has_left_beside_its_published_run_is_removed(fine_tuned, tmp_path, monkeypatch) -> None:
