@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ def nearest(blocks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarra
             new, where = np.concatenate([values, new], axis=1), np.concatenate([places, where], axis=1)
         values, places = (ordered[:, :k] for ordered in _in_order(new, where))
         start += found.shape[1]
+        del found  # before the next one is made
     return values, places
 
 
@@ -116,14 +118,15 @@ def search(
     """
     step = _step(len(members))
 
-    def to_members(some: slice) -> Iterator[np.ndarray]:
-        for these in _stretches(len(members)):
-            apart = distances(queries[some], members[these], metric)
-            if groups is not None:
-                apart[groups[0][some, None] == groups[1][these]] = np.inf
-            yield apart
+    def apart(some: slice, these: slice) -> np.ndarray:
+        found = distances(queries[some], members[these], metric)
+        if groups is not None:
+            found[groups[0][some, None] == groups[1][these]] = np.inf
+        return found
 
-    found = [nearest(to_members(slice(i, i + step)), k) for i in range(0, len(queries), step)]
+    stretches = _stretches(len(members))
+    parts = [slice(i, i + step) for i in range(0, len(queries), step)]
+    found = [nearest(map(partial(apart, some), stretches), k) for some in parts]
     return np.concatenate([d for d, _ in found]), np.concatenate([place for _, place in found])
 
 
@@ -307,19 +310,19 @@ def _search_block(
     rows, wanted = normalize_rows(X[block[0]], metric), block[1]
     queried = block[0][wanted]
 
-    def to_all() -> Iterator[np.ndarray]:
-        for these in _stretches(len(X)):
-            every = distances(rows, X[these], metric, lengths=None if lengths is None else lengths[these])
-            if not together.members[these].all():
-                every[:, ~together.members[these]] = np.inf
-            yield every if len(wanted) == len(rows) else every[wanted]
+    def to(these: slice) -> np.ndarray:
+        every = distances(rows, X[these], metric, lengths=None if lengths is None else lengths[these])
+        if not together.members[these].all():
+            every[:, ~together.members[these]] = np.inf
+        return every if len(wanted) == len(rows) else every[wanted]
 
     # Held where they are few, since lists that run dry need them again.
-    blocks = list(to_all()) if len(X) <= _MEMBERS else None
-    found, row = nearest(blocks or to_all(), together.length)
+    stretches = _stretches(len(X))
+    blocks = list(map(to, stretches)) if len(X) <= _MEMBERS else None
+    found, row = nearest(blocks or map(to, stretches), together.length)
     row = row.astype(np.int32)
     dry = together.dry(queried, row)
-    of_dry = np.concatenate([every[dry] for every in blocks or to_all()], axis=1) if len(dry) else []
+    of_dry = np.concatenate([every[dry] for every in blocks or map(to, stretches)], axis=1) if len(dry) else []
     deep = {i: together.deep(i, every) for i, every in zip(queried[dry].tolist(), of_dry, strict=True)}
     return found, row, deep
 
