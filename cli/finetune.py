@@ -276,4 +276,5 @@ def finetune(
     if keep_weights:
         network = min((out / "weights").iterdir())
         say(f"New images:  {command('predict', network, 'MY_IMAGES', '--out', 'predictions.csv')}")
-    say(f"With a run of frozen probes:  {command('merge', 'PROBE_RUN', out, '--out', f'{out}-and-probes')}")
+    merging = command("merge", "PROBE_RUN", out, "--seeds", seeds, "--out", f"{out}-and-probes")
+    say(f"With a run of frozen probes:  {merging}")

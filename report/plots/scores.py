@@ -84,12 +84,12 @@ def scores_figure(summary: pd.DataFrame, seeds: pd.DataFrame, look: Look) -> Fig
 def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
     """A forest plot: by how much the best of what is compared leads the others; `comparisons` as in `ReportData`."""
     rows = comparisons.head(MOST_ROWS)
-    heads = rows["within_label"].map(lambda name: f"{name}: " if name else "")
-    keys = heads + rows["a_label"].map(lambda name: shortened(str(name), 36)) + " against"
-    groups = [(str(key), part) for key, part in rows.groupby(keys, sort=False)]
-    figure, axes, placed = figure_of_rows(
-        groups, lambda row: shortened(str(row["b_label"]), 36), "lead   Holm p", lines=2
-    )
+    groups = [(str(key), part) for key, part in rows.groupby(rows.apply(_heading, axis=1), sort=False)]
+
+    def name(row: pd.Series) -> str:
+        return shortened(str(row["b_label"]).removeprefix(f"{row['label_b']} with "), 36)
+
+    figure, axes, placed = figure_of_rows(groups, name, "lead   Holm p", lines=2)
     axes.axvline(0, color=LIGHT.quiet, linewidth=0.9, zorder=1)
     for y, row in placed:
         lead, low, high = (float(row[name]) for name in ("advantage", "advantage_low", "advantage_high"))
@@ -106,6 +106,13 @@ def differences_figure(comparisons: pd.DataFrame, look: Look) -> Figure:
         f"Lead in {lower_first(look.metric.label)} with 95 % interval\n(right of zero the heading's is better)"
     )
     return figure
+
+
+def _heading(row: pd.Series) -> str:
+    """What is compared with the rows below it; of two systems, with the backbone of the others."""
+    if row["within_label"]:
+        return f"{row['within_label']}: {shortened(str(row['a_label']), 36)} against"
+    return f"The best system against those of {shortened(str(row['label_b']), 36)}"
 
 
 def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:

@@ -79,7 +79,8 @@ def _lead(data: ReportData) -> Iterator[str]:
     if pair is not None:
         low, high = pair["advantage_low"], pair["advantage_high"]
         span = f", 95 % CI {number(low)} to {number(high)}" if low == low else ""
-        lead = f"Its lead over {rival_name(data, pair)} ({number(pair['advantage'])}{span})"
+        what = "lead over" if pair["advantage"] else "difference from"
+        lead = f"Its {what} {rival_name(data, pair)} ({number(pair['advantage'])}{span})"
         yield f"{lead} was {significance(data, pair)}; {VERDICT_TESTS[pair['test']]}."
 
 

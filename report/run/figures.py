@@ -65,14 +65,14 @@ def _differences(data: ReportData) -> ReportFigure | None:
         for _, row in rows.head(scores_plots.MOST_ROWS).iterrows()
     ]
     best, which = {
-        "backbones": ("The best backbone of each probe", "backbone"),
-        "probes": ("The best probe", "probe"),
-        "systems": ("The best system", "system"),
+        "backbones": ("The best backbone of each probe", "the backbone named in the heading"),
+        "probes": ("The best probe", "the probe named in the heading"),
+        "systems": ("The best system", data.system_name(data.best)),
     }[data.between]
     return ReportFigure(
         "differences",
         f"{best} against the others",
-        f"How far the {which} named in the heading is ahead, with the 95 % interval of the difference, paired on the"
+        f"How far {which} is ahead, with the 95 % interval of the difference, paired on the"
         " same test units. Filled marks and a star: significant after Holm's correction. Hollow marks: the lead may be"
         f" chance. An interval describes one pair; the p-value is corrected for all of them.{cut}",
         "; ".join(parts) + ".",

@@ -142,9 +142,10 @@ def _against(data: ReportData, rival: pd.Series | None) -> str:
     )
     if rival["significant"]:
         why = " The interval is made in part from those of both scores, which is more cautious than the test."
+    by = f"is {gap} {worse}" if rival["advantage"] else "scores the same"
     unclear = rival["advantage_low"] <= 0 if rival["significant"] else rival["advantage_low"] > 0
     return (
-        f"The best other {where.get(data.between, 'system')}, {rival_name(data, rival)}, is {gap} {worse}"
+        f"The best other {where.get(data.between, 'system')}, {rival_name(data, rival)}, {by}"
         f" ({number(rival['mean_b'])}{between}): {significance(data, rival)}.{why if unclear else ''}"
     )
 
@@ -159,7 +160,8 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     """A sentence each."""
     yield from _leaks(data)
     if rival is not None and not rival["significant"]:
-        yield "The difference may be chance: choose by cost or licence, or test more cases."
+        chance = "The difference may be chance: choose" if rival["advantage"] else "Choose"
+        yield f"{chance} by cost or licence, or test more cases."
     if data.between == "backbones":
         yield from _other_probes(data, rival)
         yield from _same_backbone(data)
