@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...base import counted, progress
 from ..image_stats.compute import ImageStats
-from ..validation.diagnostics import MOST, Diagnostic, diagnostic
+from ..validation.diagnostics import MOST_SETS, Diagnostic, diagnostic
 from .context import CheckContext
 from .near_search import NearPictures, near_pictures, near_vectors
 
@@ -19,7 +19,7 @@ NEAR = 0.95
 """Cosine of two embeddings, their mean taken away, from which on they are of one scan (docs/checks.md)."""
 _FLAT = 4.0
 """Standard deviation, in grey levels, of a picture that shows too little to be compared."""
-MOST_PAIRS = 100_000
+MOST_PAIRS = MOST_SETS
 """A search ends with these; so many show that the split is meaningless."""
 
 _TYPES = {"row": np.int64, "other": np.int64, "nearness": np.float64, "by": object, "kind": object, "times": np.int64}
@@ -137,17 +137,16 @@ def _kinds(stats: ImageStats, pairs: np.ndarray, found: NearPictures) -> np.ndar
 
 
 def _diagnostics(context: CheckContext, found: pd.DataFrame, code: str, measure: str) -> Iterator[Diagnostic]:
-    """A diagnostic for each of the nearest pairs; then how many more."""
-    for row, other, nearness, by, kind, times in found.head(MOST).to_numpy().tolist():
+    """A diagnostic for each of the pairs, the nearest first; then one for what is beyond `MOST_PAIRS`."""
+    for row, other, nearness, by, kind, times in found.head(MOST_PAIRS - 1).to_numpy().tolist():
         rows = np.array([row, other])[np.argsort(context.split_order[[row, other]], kind="stable")]
         others = f", and close by {counted(times - 1, 'other cache')}" if times > 1 else ""
         how = f" ({by or kind}{others})" if by or kind else ""
         message = f"{context.named(rows, 'split', joint=' ~ ')}: {measure} {nearness:.3f}{how}"
         yield diagnostic(code, message, context.ids, rows)
-    rest = found[["row", "other"]].to_numpy()[MOST:]
+    rest = found[["row", "other"]].to_numpy()[MOST_PAIRS - 1 :]
     if len(rest):
-        most = " and the search was ended" if len(found) >= MOST_PAIRS else ""
-        message = f"{counted(len(rest), 'other pair')} nearly as close{most}"
+        message = f"{counted(len(rest), 'other pair')} nearly as close, and the search was ended"
         yield diagnostic(code, message, context.ids, np.unique(rest), things=len(rest))
 
 

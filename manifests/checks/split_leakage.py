@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from ...base import one_of
 from ..schema.groups import codes_of, disagreeing
-from ..validation.diagnostics import Diagnostic, one_by_one, rows_in_words
+from ..validation.diagnostics import MOST_SETS, Diagnostic, one_by_one, rows_in_words
 from .context import CheckContext, Note
 
 
@@ -60,4 +61,5 @@ def _copies(code: str, chosen: np.ndarray, context: CheckContext, note: Note = N
     """A diagnostic for each of the chosen contents."""
     rows, codes, _ = context.same_pixels
     at = np.flatnonzero(chosen[codes])
-    yield from one_by_one(code, rows[at], codes[at], context.ids, lambda rows: context.named(rows, note))
+    named = partial(context.named, note=note)
+    yield from one_by_one(code, rows[at], codes[at], context.ids, named, most=MOST_SETS)

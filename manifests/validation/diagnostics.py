@@ -19,6 +19,8 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 IMAGES = ("image", "images")
 MOST = 200
 """Diagnostics of one code that are listed one by one; the rest are counted."""
+MOST_SETS = 100_000
+"""Likewise of pairs and sets of images, whose rows alone do not say which belong together."""
 _ABSOLUTE = r"/|[A-Za-z]:[/\\]|~"
 
 
@@ -256,7 +258,7 @@ class Diagnostic:
     @property
     def samples(self) -> tuple[str, ...]:
         """The sample ids of `rows`, blank where missing."""
-        return tuple(self.ids.iloc[self.rows - 1].fillna(""))
+        return tuple("" if pd.isna(one) else one for one in self.ids.array.take(self.rows - 1))
 
     def __str__(self) -> str:
         return f"{self.message} [{self.code}]"
@@ -295,8 +297,9 @@ def one_by_one(
     message: Callable[[np.ndarray], str],
     *,
     files: pd.Series | None = None,
+    most: int | None = None,
 ) -> Iterator[Diagnostic]:
-    """A diagnostic for each of the first `MOST` things, and one that counts the rest.
+    """A diagnostic for each of the first things, and one that counts the rest.
 
     Args:
         code: a key of `CODES`.
@@ -305,12 +308,14 @@ def one_by_one(
         ids: the sample ids of the whole table.
         message: the message about a thing, from the rows of its images.
         files: the column `path`, if the first file of each thing must be opened.
+        most: how many of them; `MOST` by default.
     """
-    groups = [rows[part] for part in row_groups(codes, most=MOST)]
-    for at in groups[:MOST]:
+    most = most or MOST
+    groups = [rows[part] for part in row_groups(codes, most=most)]
+    for at in groups[:most]:
         yield diagnostic(code, message(at), ids, at, files=[] if files is None else [str(files.iloc[at[0]])])
-    for rest in groups[MOST:]:
-        kind, things = CODES[code], len(np.unique(codes)) - MOST
+    for rest in groups[most:]:
+        kind, things = CODES[code], len(np.unique(codes)) - most
         count = counted(len(rest) if kind.thing == IMAGES else things, *(f"other {word}" for word in kind.thing))
         yield diagnostic(code, f"{count}: {kind.meaning}", ids, rest, things=things)
 

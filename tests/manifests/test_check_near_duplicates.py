@@ -231,6 +231,21 @@ def test_embeddings_find_what_pixels_do_not(scans: Path) -> None:
     assert _found(manifest, "near-embedding", embeddings={"net": np.full_like(vectors, np.nan)}) == []
 
 
+def test_every_pair_and_every_set_of_copies_is_listed(scans: Path, tmp_path: Path) -> None:
+    manifest = build_folder(scans)
+    kind = np.arange(len(manifest)) % 2
+    vectors = np.random.default_rng(0).standard_normal((2, 32))[kind].astype(np.float32)
+    found = _found(manifest, "near-embedding", embeddings={"net": vectors})
+    assert len(found) == sum(one.count for one in found) == 288
+    assert all(len(one.samples) == 2 for one in found)
+    (tmp_path / "copies").mkdir()
+    for number in range(2 * 201):
+        pixels = np.random.default_rng(number // 2).integers(0, 256, (4, 4), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "copies" / f"{number}.png")
+    found = _found(build_folder(tmp_path / "copies", unlabelled=True), "pixels-repeated")
+    assert [len(one.samples) for one in found] == [2] * 201
+
+
 def test_embeddings_do_not_repeat_what_pixels_have_found(scans: Path) -> None:
     ImageOps.mirror(_picture(0)).save(scans / "test" / "ill" / "copy.png")
     manifest = build_folder(scans)
