@@ -281,6 +281,7 @@ class CacheDraft:
         device: str = "",
         versions: Mapping[str, str] | None = None,
         throughput: Mapping[str, Any] | None = None,
+        trained_on: np.ndarray | None = None,
         prune: bool = False,
     ) -> EmbeddingCache:
         """Makes the published file. When it holds the same already, it stays as it is.
@@ -292,6 +293,7 @@ class CacheDraft:
             device: what the vectors were computed on.
             versions: of the libraries that computed them.
             throughput: of the run, JSON-like.
+            trained_on: (T, 16) uint8, digests of the images that a fine-tuned network was trained on, where known.
             prune: remove samples that are not among `sample_ids` (a withdrawn consent, say).
 
         Raises:
@@ -301,7 +303,8 @@ class CacheDraft:
         """
         self.refresh()
         ids, times = as_ids(sample_ids), _optional(stamps)
-        about = Description(self.dataset, self.spec, device, versions or {}, throughput or {})
+        how = {"device": device, "versions": versions or {}, "throughput": throughput or {}}
+        about = Description(self.dataset, self.spec, **how, trained_on=trained_on)
         plan = make_plan(self._snapshot.index, ids, times, prune=prune)
         if self.parts.is_dir() or not plan.is_published_as(self._snapshot.published):
             # Otherwise no permission to write is needed. A killed process may have left the folder with a lock alone.

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 
 from ..base import CacheError, did_you_mean, one_of
 from .hdf5 import SCHEMA, Matrix, check_seal, dataset, get_text, get_texts, hdf5_from
-from .index import NOWHERE, Index, as_ids, get_index, matrices, positions_in, unique_index
+from .index import NOWHERE, Index, as_ids, get_index, get_trained_on, matrices, positions_in, unique_index
 from .spec import IMPORTED, EmbeddingSpec, ImportedSpec, Spec, file_stem, spec_from_json
 
 
@@ -43,7 +43,7 @@ class EmbeddingCache:
     """Vector length by pooling, in the spec's order."""
     info: dict[str, Any] = field(compare=False)
     """schema, rows, content (digest of ids, pixels and quarantine), created (UTC), device, versions, throughput (of the
-    process that published), quarantined (count), dtypes (by pooling), bytes (of the file)."""
+    process that published), quarantined (count), dtypes (by pooling), bytes (of the file), imported, trained_on."""
 
     @classmethod
     def open(cls, path: Path | str) -> EmbeddingCache:
@@ -68,7 +68,7 @@ class EmbeddingCache:
                 "quarantined": int(texts["quarantined"]),
                 "dtypes": {pooling: str(matrix.dtype) for pooling, matrix in found.items()},
                 "bytes": file.id.get_filesize(),
-                "imported": json.loads(texts.get("imported", "{}")),
+                **{name: json.loads(texts.get(name, "{}")) for name in ("imported", "trained_on")},
             }
             dims = {pooling: int(matrix.shape[1]) for pooling, matrix in found.items()}
             _check_identity(path, spec, texts["fingerprint"])
@@ -106,6 +106,15 @@ class EmbeddingCache:
     def content_digests(self) -> np.ndarray:
         """(N, 16) uint8: digest of each sample's decoded pixels."""
         return self._index.digest
+
+    @cached_property
+    def trained_on(self) -> np.ndarray:
+        """(N,) bool: the samples whose pixels a fine-tuned network was trained on; none where that is not known."""
+        if not self.info.get("trained_on"):
+            return np.zeros(len(self), bool)
+        with hdf5_from(self.path) as file:
+            self._check_unchanged(file)
+            return get_trained_on(file)
 
     @cached_property
     def quarantine(self) -> dict[str, str]:

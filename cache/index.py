@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -101,6 +103,22 @@ def put_index(file: h5py.File, index: Index) -> None:
         put = put_strings if values.dtype == object else put_array
         put(file, name, values)
     put_attributes(file, {"content": index.content})
+
+
+def put_trained_on(file: h5py.File, index: Index, images: np.ndarray) -> None:
+    """Writes which rows have pixels that the network was trained on; `images` are (T, 16) uint8, digests of these."""
+    rows = np.isin(digest_keys(index.digest), digest_keys(images)).astype(np.uint8)
+    put_array(file, "trained_on", rows)
+    facts = {"images": len(images), "rows": int(rows.sum()), "crc": zlib.crc32(rows.data)}
+    put_attributes(file, {"trained_on": facts})
+
+
+def get_trained_on(file: h5py.File) -> np.ndarray:
+    """Reads what `put_trained_on` wrote: bool (n,); ValueError or KeyError where it is not that."""
+    rows = get_array(file, "trained_on", np.uint8, ())
+    if zlib.crc32(rows.data) != json.loads(get_text(file, "trained_on"))["crc"]:
+        raise ValueError("trained_on is not what was written")
+    return rows.astype(bool)
 
 
 def get_index(file: h5py.File, path: Path, spec: Spec, *, segment: bool) -> Index:

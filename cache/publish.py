@@ -19,7 +19,18 @@ import numpy as np
 from ..base import CacheError, one_of
 from .embedding_cache import EmbeddingCache
 from .hdf5 import SCHEMA, DamagedError, Matrix, check_seal, chunk_rows, hdf5_from, put_attributes, put_matrix, put_seal
-from .index import NOWHERE, STORED, Index, MergedIndex, get_index, positions_in, put_index, unique_index
+from .index import (
+    NOWHERE,
+    STORED,
+    Index,
+    MergedIndex,
+    get_index,
+    get_trained_on,
+    positions_in,
+    put_index,
+    put_trained_on,
+    unique_index,
+)
 from .locking import new_file
 from .segments import Snapshot, identity
 from .spec import EmbeddingSpec, Spec
@@ -108,6 +119,8 @@ class Description:
     throughput: Mapping[str, Any]
     imported: Mapping[str, Any] = field(default_factory=dict)
     """Where imported vectors come from."""
+    trained_on: np.ndarray | None = None
+    """(T, 16) uint8: digests of the images that a fine-tuned network was trained on; None where that is not known."""
 
     def attributes(self, index: Index) -> dict[str, Any]:
         """The attributes of the file."""
@@ -174,12 +187,14 @@ def cache_file(
     """Writes a published file around the matrices that the block puts: sealed, read back (`check_written`), renamed."""
 
     def check(temporary: Path) -> None:
-        check_written(temporary, about.spec, index)
+        check_written(temporary, about, index)
         before_rename(temporary)
 
     with new_file(path, before_rename=check) as file:
         put_attributes(file, about.attributes(index))
         put_index(file, index)
+        if about.trained_on is not None:
+            put_trained_on(file, index, about.trained_on)
         yield file
         put_seal(file)
 
@@ -269,12 +284,14 @@ def _gather(out: np.ndarray, known: MergedIndex, pooling: str, source: np.ndarra
             Matrix(file, pooling).read(out, row[places], places)
 
 
-def check_written(path: Path, spec: Spec, meant: Index) -> None:
+def check_written(path: Path, about: Description, meant: Index) -> None:
     """DamagedError where a file that was just written, read back from the disk, is not what was meant."""
     try:
         with hdf5_from(path) as file:
             check_seal(file)
-            index = get_index(file, path, spec, segment=False)
+            index = get_index(file, path, about.spec, segment=False)
+            if about.trained_on is not None:
+                get_trained_on(file)
             same = all(np.array_equal(getattr(index, column), getattr(meant, column)) for column in STORED)
             for pooling in index.dims:
                 Matrix(file, pooling).check()

@@ -11,9 +11,8 @@ from ..base import CacheError
 from ..base.text import first_line
 from .embedding_cache import EmbeddingCache
 from .hdf5 import Matrix, hdf5_from
-from .index import get_index, unique_index
+from .index import get_index, get_trained_on, unique_index
 from .segments import read_whole
-from .spec import Spec
 
 
 def verify_cache(path: Path | str) -> list[str]:
@@ -28,7 +27,7 @@ def verify_cache(path: Path | str) -> list[str]:
     try:
         cache = EmbeddingCache.open(path)
         with hdf5_from(path) as file:
-            return [f"{path.name}: {problem}" for problem in _problems(file, path, cache.spec)]
+            return [f"{path.name}: {problem}" for problem in _problems(file, cache)]
     except CacheError as error:
         return [str(error)]
 
@@ -42,13 +41,15 @@ def verify_segment(path: Path) -> list[str]:
     return []
 
 
-def _problems(file: h5py.File, path: Path, spec: Spec) -> Iterator[str]:
-    index = get_index(file, path, spec, segment=False)
+def _problems(file: h5py.File, cache: EmbeddingCache) -> Iterator[str]:
+    index = get_index(file, cache.path, cache.spec, segment=False)
+    if cache.info["trained_on"]:
+        get_trained_on(file)
     try:
         unique_index(index.sample_id)
     except CacheError as error:
         yield str(error)
-    for pooling in spec.poolings:
+    for pooling in cache.spec.poolings:
         try:
             Matrix(file, pooling).check()
         except (OSError, ValueError) as error:

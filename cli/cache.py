@@ -73,10 +73,11 @@ def show(
         facts = {"dataset": cache.dataset, "fingerprint": cache.spec.fingerprint, "spec": spec, "dims": cache.dims}
         say(json_text.dumps({**facts, **cache.info, "quarantine": cache.quarantine}, indent=2))
         return
-    transform = spec.pop("transform", {})
+    transform, seen = spec.pop("transform", {}), cache.info["trained_on"]
     spec.pop("dims", None)
     blocks = {
-        cache.path.name: {"dataset": cache.dataset, "rows": f"{len(cache):,}", "made (UTC)": cache.info["created"]},
+        cache.path.name: {"dataset": cache.dataset, "rows": f"{len(cache):,}", "made (UTC)": cache.info["created"]}
+        | ({"fine-tuned on": f"{seen['images']:,} images, {seen['rows']:,} of them in these rows"} if seen else {}),
         "vectors": {name: f"{dim} x {cache.info['dtypes'][name]}" for name, dim in cache.dims.items()},
         "spec": {"fingerprint": cache.spec.fingerprint, **{name: value for name, value in spec.items() if value}},
         "transform": transform,

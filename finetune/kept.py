@@ -15,11 +15,11 @@ from ..cache import EmbeddingSpec
 from ..extract import Backbone
 from ..extract.device import choose_device
 from ..extract.runtimes import TorchEmbedder, Vectors
-from ..extract.weights.fine_tuned import DESCRIPTION, FineTuned
+from ..extract.weights.fine_tuned import DESCRIPTION, TRAINED_ON, FineTuned
 from ..extract.weights.tensors import tensors_digest
 from ..manifests import IntensityPolicy
 from .network.classifier import Classifier
-from .network.saved import TRAINED_ON, load_classifier
+from .network.saved import load_classifier
 from .training.losses import probabilities
 
 LOGITS = "logits"

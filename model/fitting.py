@@ -97,7 +97,7 @@ def fit_model(
         params=fitted.params,
         metric=chosen_by.name,
         temperature=_temperature(task, fitted) if calibrate else None,
-        fitted_on={**learnt.facts(on), "notes": [*fitted.notes, *data.all_skipped]},
+        fitted_on={**learnt.facts(on), "notes": [*fitted.notes, *data.all_skipped, *learnt.notes()]},
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
     rows = task.fitted_on(task.resamples[0])
@@ -174,6 +174,14 @@ class _Learnt:
         chosen = np.zeros(len(self.experiment.draws.units), bool)
         chosen[self.resample.train] = chosen[self.resample.val] = True
         return chosen
+
+    def notes(self) -> list[str]:
+        """What its network knows of it."""
+        data, [cache] = self.experiment.data, self.experiment.data.caches
+        images = cache.trained_on[cache.rows_of(data.sample_ids)][self.chosen[data.all_sample_units]]
+        what = "settings that val chose and how unusual new images are rest on images that it knows"
+        known = f"the network was fine-tuned on {images.sum():,} of the {len(images):,} images: {what}"
+        return [known] if images.any() else []
 
     def facts(self, on: Part) -> dict[str, Any]:
         """What a reader must know of it, without ids and paths."""

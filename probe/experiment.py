@@ -88,12 +88,11 @@ class Experiment:
     ) -> Run:
         """The run of what was recorded; `systems` and `libraries` are as in `run_info`, `warnings` are further ones."""
         subgroups, skipped = subgroups_of(self.draws.units)
-        leaks = self.draws.leaks
-        found = data_warnings(self.data, self.design.protocol, leaks, attributes=skipped)
+        found = data_warnings(self.data, self.design.protocol, self.draws, attributes=skipped)
         info = run_info(
             self.data,
             self.design,
-            leaks,
+            self.draws.leaks,
             systems=systems,
             metric=self.metric.name,
             warnings=[*found, *warnings],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
 from typing import Any
@@ -22,7 +22,7 @@ from ..evaluate.results.run import in_order
 from ..manifests.validation.diagnostics import Diagnostic, diagnostic
 from .data.features import backbone_labels
 from .data.probe_data import ProbeData
-from .draws import Design
+from .draws import Design, Draws
 
 _LIBRARIES = ("medprobe", "numpy", "scipy", "scikit-learn", "lightgbm", "pandas", "pyarrow")
 
@@ -135,7 +135,7 @@ def _about_cache(label: str, cache: EmbeddingCache) -> dict[str, Any]:
 def data_warnings(
     data: ProbeData,
     protocol: str,
-    leaks: Leaks,
+    draws: Draws,
     *,
     attributes: Iterable[str] = (),
 ) -> list[Diagnostic]:
@@ -144,7 +144,9 @@ def data_warnings(
     `attributes` are messages about attributes without subgroups.
     """
     names_groups = [part.manifest.names_patients or "unit_id" in part.manifest.table for part in data.parts]
+    leaks = draws.leaks
     messages = {
+        "fine-tuned-on-test": _fine_tuned_on_test(data, protocol, draws),
         "samples-skipped": data.all_skipped,
         "attribute-skipped": attributes,
         "no-patients": [
@@ -160,6 +162,27 @@ def data_warnings(
     if not leaks.is_kept:
         return [*found, *leaks.diagnostics()]
     return [*found, *_divided_groups(leaks), *_shared_pixels(data, protocol)]
+
+
+def _fine_tuned_on_test(data: ProbeData, protocol: str, draws: Draws) -> Iterator[str]:
+    """About networks that were fine-tuned on units that are tested, or on other images of their groups."""
+    units, unit = draws.units, data.all_sample_units
+    tested = np.concatenate([resample.test for _, resamples in draws.clean for resample in resamples])
+    # Counted among all units that some seed may test: runs of other seeds give the same message, and merge to one.
+    fixed = protocol in FIXED_TEST and units.split is not None
+    pool = data.all_usable & (units.split == "test") if fixed else data.all_usable
+    for place, label in enumerate(backbone_labels(data.caches)):
+        pairs = [(part.caches[place], part.sample_ids) for part in data.parts]
+        if not any(cache.trained_on.any() for cache, _ in pairs):
+            continue
+        images = np.concatenate([cache.trained_on[cache.rows_of(ids)] for cache, ids in pairs])
+        learnt = np.isin(units.group, units.group[unit[images]])
+        if learnt[tested].any():
+            where = "test units" if fixed else "units that tests are drawn from"
+            yield (
+                f"{label}, fine-tuned on {(learnt & pool).sum():,} of the {pool.sum():,} {where}, or on other images of"
+                " their groups: its scores are too high"
+            )
 
 
 def _shared_groups(trained: ProbeData, tested: ProbeData) -> list[str]:

@@ -159,7 +159,7 @@ def _merged_facts(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
     )
 
 
-_OF_A_CACHE = ("constant-features", "equal-vectors")
+_OF_A_CACHE = ("constant-features", "equal-vectors", "fine-tuned-on-test")
 """Warnings whose message begins with the label of a backbone."""
 _BY_NAME = ("probes", "budgets", "versions", "caches")
 """Facts with an entry for each name, which are united; the entries of one name must agree."""

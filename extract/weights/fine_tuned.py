@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...base import WeightsError, canonical_json, fingerprint
@@ -17,7 +18,7 @@ from ...cache import TransformSpec
 from ..catalogue import Entry, Local
 from .tensors import read_tensors
 
-WEIGHTS, DESCRIPTION = "weights.safetensors", "network.json"
+WEIGHTS, TRAINED_ON, DESCRIPTION = "weights.safetensors", "trained_on.safetensors", "network.json"
 _SCHEMA = 2
 """Version of the folder. Version 1, without digests and seal, is read too."""
 
@@ -103,13 +104,22 @@ class FineTuned:
 
     def read_weights(self, file: Path) -> dict[str, torch.Tensor]:
         """The tensors of a file of this network; WeightsError where it is another network's, or was altered."""
-        tensors = read_tensors(file)
-        if self.digests.get(file.name, "") not in ("", sha256_of(file)):
+        expected = self.digests.get(file.name, "")
+        if expected and not (file.is_file() and sha256_of(file) == expected):
             raise WeightsError(
-                f"{file}: is not the file that {DESCRIPTION} beside it describes: it was altered or is of another"
-                " network. Copy the whole folder again from the run."
+                f"{file}: is not the file that {DESCRIPTION} beside it describes: it is missing, was altered or is of"
+                " another network. Copy the whole folder again from the run."
             )
-        return tensors
+        return read_tensors(file)
+
+    def trained_on(self, entry: Entry) -> np.ndarray | None:
+        """Digests of the images that the backbone has learnt from, (n, 16) uint8; None where the folder has no list."""
+        if TRAINED_ON not in self.digests:
+            return None
+        assert isinstance(entry.weights, Local)
+        path = entry.weights.path
+        seen = self.read_weights((path if path.is_dir() else path.parent) / TRAINED_ON)
+        return seen["digests"][seen["backbone"]].numpy()
 
     def completed(self, entry: Entry) -> Entry:
         """The entry with what its name alone does not say, and with the vector that was trained as its first."""

@@ -16,17 +16,18 @@ from torch import nn
 
 from ...base import WeightsError, atomic_folder
 from ...base.files import sha256_of
+from ...cache.index import digest_keys
 from ...extract.adapters import ADAPTERS
 from ...extract.architecture import untrained_vectors
 from ...extract.catalogue import LIBRARIES
-from ...extract.weights.fine_tuned import WEIGHTS, FineTuned
+from ...extract.weights.fine_tuned import TRAINED_ON, WEIGHTS, FineTuned
 from ...extract.weights.loading import as_is, load_file
 from .classifier import Classifier, assemble
 from .heads import CutPoints, Head, TokenHead
 from .lora import merge_updates
 from .modes import Mode
 
-_HEAD, TRAINED_ON = "head.safetensors", "trained_on.safetensors"
+_HEAD = "head.safetensors"
 
 
 def save_weights(
@@ -37,7 +38,7 @@ def save_weights(
     The first is the backbone as its library has it, updates of LoRA added to its weights: `NAME@FOLDER` is a backbone
     like any other, unless it is without its last blocks. A folder that is there already stays as it is. `about` is what
     else is known, in words of JSON: classes, recipe, seed; no paths. `trained_on`, (n, 16) uint8, has digests of the
-    images of train and val.
+    images of train and val; the file has those of earlier trainings of the backbone too.
 
     Raises:
         OutputError: it cannot be written.
@@ -54,7 +55,7 @@ def save_weights(
         (draft / WEIGHTS).write_bytes(save(_tensors(network)))
         (draft / _HEAD).write_bytes(save(_tensors(classifier.head)))
         if trained_on is not None:
-            (draft / TRAINED_ON).write_bytes(save({"digests": torch.from_numpy(trained_on)}))
+            (draft / TRAINED_ON).write_bytes(save(_seen(classifier, trained_on)))
         FineTuned(
             backbone=entry.name,
             source=entry.source,
@@ -117,6 +118,18 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
     classifier.mode = mode
     classifier.requires_grad_(False).eval()
     return classifier.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _seen(classifier: Classifier, images: np.ndarray) -> dict[str, torch.Tensor]:
+    """Digests of all images that the network was ever trained on, and which of them its backbone has learnt from."""
+    entry = classifier.made_of[0]
+    tuned = FineTuned.of(entry)
+    earlier = None if tuned is None else tuned.trained_on(entry)
+    earlier = images[:0] if earlier is None else earlier
+    digests = np.unique(np.concatenate([images, earlier]), axis=0)
+    learnt = digests if classifier.mode.trains_backbone else earlier
+    known = np.isin(digest_keys(digests), digest_keys(learnt))
+    return {"digests": torch.from_numpy(digests), "backbone": torch.from_numpy(known)}
 
 
 def _parts(head: nn.Module) -> tuple[Head | TokenHead, int]:

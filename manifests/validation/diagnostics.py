@@ -148,6 +148,11 @@ CODES: dict[str, Code] = {
         "error", "a folder or table to build from is wrong", "Fix the folder or table, and build again.",
         ("error", "errors"),
     ),
+    "fine-tuned-on-test": Code(
+        "warning", "a network was fine-tuned on units that are tested",
+        "Compare it under the protocol and the seeds that it was trained under, under a fixed test, or on other data.",
+        _UNITS,
+    ),
     "no-patients": Code(
         "warning", "no column names patients",
         "Name the patient of each image in a column group_id: else images of one patient may be in both train and "

@@ -37,7 +37,8 @@ class Conclusion:
 
     certainty: Certainty
     """`clear`: the lead over the best other backbone (probe, or system, as these differ) is significant, in a test of
-    at least 50 independent cases; `open`: it is not, or cannot be tested; `alone`: there is no other."""
+    at least 50 independent cases; `open`: it is not, cannot be tested, or its network has learnt from the test;
+    `alone`: there is no other."""
     badge: str
     """The certainty in a few words."""
     headline: str
@@ -70,14 +71,14 @@ def question(data: ReportData) -> str:
 def conclude(data: ReportData) -> Conclusion:
     """Says which backbone with which probe is best, how good, against what, and how sure."""
     rival = data.runner_up
-    few = int(data.best["n_groups"]) < FEW_GROUPS
+    few, learnt = int(data.best["n_groups"]) < FEW_GROUPS, data.best["backbone"] in data.fine_tuned_on_test
     significant = rival is not None and bool(rival["significant"])
-    certainty: Certainty = "alone" if rival is None else "clear" if significant and not few else "open"
+    certainty: Certainty = "alone" if rival is None else "clear" if significant and not few and not learnt else "open"
     alone = "One system" if len(data.summary) == 1 else "No other backbone"
     badge = {"clear": "Clear lead", "open": "No clear winner", "alone": alone}[certainty]
     return Conclusion(
         certainty=certainty,
-        badge="Small test" if significant and few else badge,
+        badge="Learnt from the test" if learnt else "Small test" if significant and few else badge,
         headline=_headline(data, rival),
         score=_score(data),
         against=_against(data, rival),
@@ -87,6 +88,8 @@ def conclude(data: ReportData) -> Conclusion:
 
 def _headline(data: ReportData, rival: pd.Series | None) -> str:
     best = data.system_name(data.best)
+    if data.best["backbone"] in data.fine_tuned_on_test:
+        return f"{best} scores best on {data.name}, but its network was fine-tuned on units of the test."
     if rival is None:
         return f"{'Best of those' if len(data.summary) > 1 else 'The one system'} tried on {data.name}: {best}."
     if rival["significant"] and (cases := int(data.best["n_groups"])) < FEW_GROUPS:
@@ -159,6 +162,8 @@ def significance(data: ReportData, pair: pd.Series) -> str:
 def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     """A sentence each."""
     yield from _leaks(data)
+    if names := data.fine_tuned_on_test:
+        yield f"Scores of {listed(names)} are too high: the network was fine-tuned on units that are tested."
     if rival is not None and not rival["significant"]:
         chance = "The difference may be chance: choose" if rival["advantage"] else "Choose"
         yield f"{chance} by cost or licence, or test more cases."

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.cache import CacheDraft
+from medprobe.cache.index import as_digests
 from medprobe.manifests import DatasetCard, Manifest
 
 
@@ -23,7 +24,8 @@ def store(tmp_path_factory, make_spec, cohort_of):
     with CacheDraft.open(store, "cohort", make_spec()) as draft:
         cohort.embed(draft, range(11))
         draft.quarantine(cohort.ids[11:], cohort.stamps[11:], ["truncated"])
-        draft.publish(cohort.ids, device="a CPU", throughput={"images_per_s": 12.5})
+        seen = as_digests(cohort.digests[8:])
+        draft.publish(cohort.ids, device="a CPU", throughput={"images_per_s": 12.5}, trained_on=seen)
     with CacheDraft.open(store, "cohort", make_spec(precision="bf16"), segment_rows=4) as draft:
         cohort.embed(draft, range(8), batch=4)
     return store
@@ -61,7 +63,16 @@ def test_ls_lists_what_is_finished_and_what_is_not(medprobe, store, make_spec, m
 def test_show_tells_what_it_was_made_with_and_what_is_missing(medprobe, store) -> None:
     [path] = (store / "cohort").glob("*.h5")
     said = medprobe("cache", "show", path).out
-    for word in ("bicubic", "12.5", "a CPU", "24 x float32", "quarantined: 1", "truncated", "h5py"):
+    for word in (
+        "bicubic",
+        "12.5",
+        "a CPU",
+        "24 x float32",
+        "quarantined: 1",
+        "truncated",
+        "h5py",
+        "4 images, 3 of them",
+    ):
         assert word in said
     facts = json.loads(medprobe("cache", "show", path, "--json").out)
     assert facts["quarantine"] == {"images/é 0011.png": "truncated"}

@@ -16,6 +16,7 @@ import pytest
 from medprobe.base import CacheError, MedprobeWarning
 from medprobe.base.files import temporary_path
 from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
+from medprobe.cache.index import as_digests
 from medprobe.cache.verify import verify_segment
 
 
@@ -150,6 +151,7 @@ _ALTERED = {
     "another stamp": _first("source_stamp", 7),
     "another reason of a quarantine": _first("quarantine/reason", b"none"),
     "vectors in another order": _reverse("embedding/cls"),
+    "other images of the training": _reverse("trained_on"),
     "other checksums": _reverse("seal/cls"),
     "a value that is not finite": _first("embedding/mean", np.inf),
     "two matrices exchanged": _swap_poolings,
@@ -167,7 +169,7 @@ def large(tmp_path_factory, make_spec, cohort_of) -> EmbeddingCache:
     with CacheDraft.open(tmp_path_factory.mktemp("large"), "cohort", make_spec()) as draft:
         cohort.embed(draft, range(5999))
         draft.quarantine(cohort.ids[5999:], cohort.stamps[5999:], ["cut off"])
-        return draft.publish(cohort.ids, stamps=cohort.stamps)
+        return draft.publish(cohort.ids, stamps=cohort.stamps, trained_on=as_digests(cohort.digests[:9]))
 
 
 @pytest.mark.parametrize("alter", _ALTERED.values(), ids=_ALTERED.keys())
@@ -188,6 +190,7 @@ def test_what_was_altered_under_valid_checksums_is_refused_by_readers_and_by_ver
 def _read(path: Path, rows: np.ndarray | None) -> None:
     cache = EmbeddingCache.open(path)
     cache.rows_of(["images/é 0004.png"])
+    assert cache.trained_on.sum() == 9
     for pooling in cache.poolings:
         cache.load(pooling, rows=rows)
 

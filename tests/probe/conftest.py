@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from medprobe.cache import CacheDraft, EmbeddingCache, EmbeddingSpec, TransformSpec
+from medprobe.cache.index import as_digests
 from medprobe.evaluate import Run
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import run_probes
@@ -55,10 +56,11 @@ def make_cache(
     quarantine: Sequence[str] = (),
     pixels: Sequence[int] | None = None,
     stamps: np.ndarray | None = None,
+    trained_on: np.ndarray | None = None,
 ) -> EmbeddingCache:
     """Publishes `vectors` (a matrix a pooling, a row a sample) as extraction would; equal `pixels`, equal digests.
 
-    Without `pixels` no image is a copy, of another data set either.
+    Without `pixels` no image is a copy, of another data set either. `trained_on` are rows that the network has seen.
     """
     spec = make_spec(tuple(vectors), backbone=backbone, precision=precision)
     stamps = np.arange(1, len(ids) + 1) if stamps is None else stamps
@@ -70,7 +72,8 @@ def make_cache(
         float32 = {pooling: matrix[good].astype(np.float32) for pooling, matrix in vectors.items()}
         draft.append(names[good], digests[good], stamps[good], float32)
         draft.quarantine(names[~good], stamps[~good], ["the file is damaged"] * int((~good).sum()))
-        return draft.publish(names, stamps=stamps, device="cpu")
+        seen = None if trained_on is None else as_digests(digests[trained_on])
+        return draft.publish(names, stamps=stamps, device="cpu", trained_on=seen)
 
 
 @dataclass(frozen=True)

@@ -102,14 +102,20 @@ def test_backbones_of_one_name_get_their_fingerprints_when_they_meet(
     ids, rng = study.manifest.sample_ids, np.random.default_rng(1)
     vectors = rng.standard_normal((len(ids), 4))
     vectors[:, 0] = 7  # of which a warning is given, by the name of the backbone
+    half = np.arange(60)  # of which the network was trained on, another such warning
     caches = [
-        cache_of(tmp_path / precision, "cohort", ids, {"cls": vectors}, backbone="net", precision=precision)
+        cache_of(
+            tmp_path / precision, "cohort", ids, {"cls": vectors}, backbone="net", precision=precision, trained_on=half
+        )
         for precision in ("fp32", "bf16")
     ]
     whole = study.probe(caches=caches)
     fingerprints = sorted(cache.spec.fingerprint for cache in caches)
-    assert whole.warnings == [f"net@{name}, cls: constant features: 1 of 4" for name in fingerprints]
-    parts = [study.probe(caches=[cache]) for cache in caches]
+    tuned, constant = whole.warnings[:2], whole.warnings[2:]
+    assert constant == [f"net@{name}, cls: constant features: 1 of 4" for name in fingerprints]
+    for text, name in zip(tuned, fingerprints, strict=True):
+        assert text.startswith(f"net@{name}, fine-tuned on 60 of the 120 units")
+    parts = [study.probe(caches=[cache], seeds=[seed]) for cache in caches for seed in range(2)]
     assert parts[0].scores["backbone"].unique().tolist() == ["net"]
     expected = _bytes(whole, tmp_path / "whole")
     for place, order in enumerate((parts, parts[::-1])):

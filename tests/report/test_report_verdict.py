@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -64,6 +65,16 @@ def test_a_significant_lead_in_a_small_test_is_not_called_clear(tmp_path: Path, 
     assert (verdict.certainty, verdict.badge) == ("open", "Small test")
     assert re.search(r" leads on .*, in a test of only \d+ independent cases\.", verdict.headline)
     assert ": significant (p" in verdict.against
+
+
+def test_a_network_that_has_learnt_from_the_test_is_not_recommended(clear_case: Path) -> None:
+    run = Run.load(clear_case)
+    for name, certainty in (("bad", "clear"), ("good", "open")):
+        found = {"warnings": [f"{name}, fine-tuned on all"], "warning_codes": ["fine-tuned-on-test"]}
+        verdict = conclude(report_data(replace(run, info={**run.info, **found})))
+        assert verdict.certainty == certainty
+        assert verdict.headline.startswith("Use ") == (certainty == "clear")
+        assert f"Scores of {name} are too high" in verdict.caveats
 
 
 def test_one_backbone_alone_wins_against_nobody(alone: Path) -> None:
