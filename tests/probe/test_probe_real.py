@@ -123,7 +123,7 @@ def test_knn_leads_on_the_published_split_by_its_copies_and_not_without_them(
     assert systems["published"].idxmax() == ("efficientnet-lite0", "knn")
     assert systems["mean"].idxmax() == ("dinov2-s", "logreg")
     measured = {  # docs/measured.md
-        ("efficientnet-lite0", "knn"): (0.957, 0.886), ("dinov2-s", "logreg"): (0.946, 0.895),
+        ("efficientnet-lite0", "knn"): (0.957, 0.886), ("dinov2-s", "logreg"): (0.947, 0.895),
     }  # fmt: skip
     for system, (published, clean) in measured.items():
         assert systems.loc[system, "published"] == pytest.approx(published, abs=0.004)
