@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # `CI_NIGHTLY=1` looks at more examples; in CI the examples are the same every time.
-settings.register_profile("default", max_examples=50, deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("default", max_examples=200, deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("nightly", max_examples=1_500, deadline=None)
 settings.load_profile("nightly" if os.environ.get("CI_NIGHTLY") == "1" else "default")
 

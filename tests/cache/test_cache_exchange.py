@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from medprobe.base import CacheError, ManifestError, MedprobeWarning, OutputError
@@ -329,7 +329,6 @@ def test_pixels_are_read_where_they_can_be_and_equal_vectors_stand_in_elsewhere(
     assert len(np.unique(digests, axis=0)) == 23
 
 
-@settings(max_examples=50)
 @given(hnp.arrays(np.float32, (3, 2), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
 def test_a_csv_gives_every_float32_back(tmp_path_factory, matrix) -> None:
     file = tmp_path_factory.getbasetemp() / "one.csv"

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, fields, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import CacheError
 from medprobe.cache import EmbeddingSpec, ImportedSpec, TransformSpec
@@ -49,7 +49,6 @@ _SPECS = st.builds(
 )
 
 
-@settings(max_examples=50)
 @given(_SPECS)
 def test_a_spec_comes_back_from_its_json(spec: EmbeddingSpec) -> None:
     back = EmbeddingSpec.from_json(spec.to_json())
@@ -58,13 +57,11 @@ def test_a_spec_comes_back_from_its_json(spec: EmbeddingSpec) -> None:
     assert back.to_json() == spec.to_json()
 
 
-@settings(max_examples=50)
 @given(_SPECS, _SPECS)
 def test_fingerprints_are_equal_exactly_when_specs_are(one: EmbeddingSpec, other: EmbeddingSpec) -> None:
     assert (one.fingerprint == other.fingerprint) == (one == other)
 
 
-@settings(max_examples=50)
 @given(_SPECS, _SPECS)
 def test_any_one_field_changes_the_fingerprint(spec: EmbeddingSpec, other: EmbeddingSpec) -> None:
     for field in fields(EmbeddingSpec):

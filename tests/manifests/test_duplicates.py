@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ManifestError
 from medprobe.evaluate import draw_resamples
@@ -87,7 +87,6 @@ def test_a_fix_that_would_leave_nothing_is_refused() -> None:
         group_duplicates(_manifest(label=["a", "a"], split=["train", "test"]), _survey([1, 1]))
 
 
-@settings(max_examples=60)
 @given(st.data())
 def test_no_content_stands_on_two_sides_of_a_fixed_manifest(data: st.DataObject) -> None:
     count = data.draw(st.integers(4, 24))

@@ -61,7 +61,7 @@ _NAME = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_
     suffix=st.sampled_from([".csv", ".parquet"]),
     data=st.data(),
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_saved_is_loaded_whatever_the_format_and_the_text(
     tmp_path: Path, ids, classes, paths, frames, suffix, data
 ) -> None:

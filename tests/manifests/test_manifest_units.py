@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.manifests import DatasetCard, Manifest, Units
 from published_trees import refused
@@ -42,7 +42,6 @@ def _everything_but_rows(units: Units) -> list:
 
 
 @given(_tables(), st.randoms(use_true_random=False))
-@settings(max_examples=30)
 def test_units_do_not_depend_on_the_order_of_rows(table: pd.DataFrame, random) -> None:
     order = list(range(len(table)))
     random.shuffle(order)
@@ -52,7 +51,6 @@ def test_units_do_not_depend_on_the_order_of_rows(table: pd.DataFrame, random) -
 
 
 @given(_tables())
-@settings(max_examples=30)
 def test_each_sample_finds_its_own_unit_label_group_and_split(table: pd.DataFrame) -> None:
     units = Manifest(table, _CARD).units()
     of_row = units.sample_unit

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError, ReportError
 from medprobe.evaluate import (
@@ -196,7 +196,6 @@ def test_no_age_over_89_can_be_read_and_dicom_ages_are_years() -> None:
 
 
 @given(st.lists(st.integers(0, 130), min_size=1, max_size=40))
-@settings(max_examples=100)
 def test_an_age_is_in_the_bin_that_is_named_after_it(ages: list[int]) -> None:
     for age, word in zip(ages, _words("age", *ages), strict=True):
         low, high = (90, 999) if word == "90+" else map(int, word.split("-"))

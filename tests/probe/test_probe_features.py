@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import CacheError, ProbeError
 from medprobe.manifests import DatasetCard, Manifest
@@ -57,7 +57,6 @@ def test_concat_joins_the_modalities_by_name_with_the_mean_inside_each(samples: 
 
 
 @given(_samples())
-@settings(max_examples=100)
 def test_a_unit_is_covered_when_its_fused_vector_is_finite(samples: Samples) -> None:
     X, unit, units, modality = samples
     for how in ("mean", "max", "concat"):

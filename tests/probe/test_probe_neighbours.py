@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.probe.engines.parallel import Workers
 from medprobe.probe.estimators import _neighbors
@@ -36,7 +36,6 @@ def _questions(rows: int, count: int, share: float, seed: int, k: int) -> list[Q
     return [question for question in questions if len(question.rows)]
 
 
-@settings(max_examples=150)
 @given(
     st.integers(4, 70),
     st.sampled_from([0.1, 0.3, 0.6, 0.9]),

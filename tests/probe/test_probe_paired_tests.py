@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from delong_of_scores import delong
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from medprobe.base import ProbeError
 from medprobe.evaluate.statistics.delong import auc_components
@@ -32,7 +32,6 @@ from statsmodels.stats.multitest import multipletests
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=15))
-@settings(max_examples=25)
 def test_holm_and_benjamini_hochberg_are_those_of_statsmodels(p_values: list[float]) -> None:
     p = np.array(p_values)
     with patch("gc.collect"):  # by which statsmodels takes a quarter of a second each time
@@ -61,7 +60,6 @@ def _by_pairs(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6))
-@settings(max_examples=150)
 def test_the_components_are_those_of_all_pairs_whatever_is_tied(seed: int, units: int, values: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.random(units) < 0.5
@@ -135,7 +133,6 @@ def test_delong_has_no_opinion_where_there_is_nothing_to_compare() -> None:
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
-@settings(max_examples=150)
 def test_one_unit_a_group_is_mcnemars_exact_test(only_a: int, only_b: int) -> None:
     p, exact = mcnemar_test(np.repeat([1, -1, 0], [only_a, only_b, 7]))
     wanted = statsmodels_mcnemar([[3, only_a], [only_b, 4]], exact=True).pvalue
