@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,6 +68,10 @@ class Ranking:
     def cliques(self) -> list[tuple[int, int]]:
         """First and last place of each run of neighbours that do not differ significantly."""
         return cliques(self.mean_ranks, self.significant)
+
+    def plot(self) -> Any:
+        """The critical-difference diagram, a `matplotlib.figure.Figure`; `report` draws it, as it does those of runs."""
+        return import_module("...report.plots.critical_difference", __package__).figure_of(self).figure()
 
 
 def rank_over_datasets(

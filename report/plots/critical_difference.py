@@ -34,8 +34,13 @@ def draw_ranking(ranking: Ranking) -> tuple[bytes, bytes]:
         >>> svg[:5], png[1:4]
         (b'<?xml', b'PNG')
     """
-    drawn = ReportFigure("ranks", "", "", "", lambda: ranking_figure(ranking))
+    drawn = figure_of(ranking)
     return drawn.svg, drawn.png
+
+
+def figure_of(ranking: Ranking) -> ReportFigure:
+    """The diagram, to be drawn as a file or for Python."""
+    return ReportFigure("ranks", "", "", "", lambda: ranking_figure(ranking))
 
 
 def ranking_figure(ranking: Ranking) -> Figure:

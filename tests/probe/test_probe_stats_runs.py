@@ -235,6 +235,8 @@ def test_the_diagram_is_the_same_bytes_again_and_joins_what_is_not_told_apart(se
     ranking = rank_over_datasets(several)[0]
     svg, png = draw_ranking(ranking)
     assert (svg, png) == draw_ranking(ranking)
+    shown = " ".join(text.get_text() for text in ranking.plot().axes[0].texts)
+    assert all(name in shown for name in ranking.names)
     assert svg.startswith(b"<?xml")
     assert png.startswith(b"\x89PNG")
     apart = replace(
