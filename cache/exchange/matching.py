@@ -44,7 +44,7 @@ def rows_by_name(manifest: Manifest, names: np.ndarray, where: str) -> tuple[np.
             f" {one_of(map(repr, names), most=2)}, samples are called {one_of(map(repr, manifest.sample_ids), most=2)}"
             f" and have paths such as {paths[0]!r}. Name rows by sample id or by path, in a column or array sample_id."
         )
-    _require_once(manifest, best, names, where)
+    _require_once(manifest, best, where)
     rows = np.full(len(manifest), NOWHERE, np.int64)
     found = np.flatnonzero(best != NOWHERE)
     rows[best[found]] = found
@@ -101,7 +101,7 @@ def _stem(path: str) -> str:
     return f"{folder}{slash}{name.partition('.')[0] or name}"
 
 
-def _require_once(manifest: Manifest, sample: np.ndarray, names: np.ndarray, where: str) -> None:
+def _require_once(manifest: Manifest, sample: np.ndarray, where: str) -> None:
     found = np.flatnonzero(sample != NOWHERE)
     twice = np.flatnonzero(np.bincount(sample[found], minlength=len(manifest)) > 1)
     if len(twice):

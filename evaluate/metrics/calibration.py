@@ -1,4 +1,4 @@
-"""Calibration: bins, and the parts of the Brier score."""
+"""Calibration: reliability curves, and the parts of the Brier score; the calibration error is `functions.ece`."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def _calibration(data: ReportData) -> ReportFigure | None:
         " size, all seeds together."
         " On the dashed line a predicted 0.8 is right in 80 of 100; below the line probabilities are too high. The"
         f" lower panel: how often each is predicted. In brackets the calibration error (0 is best): {ece.meaning}."
-        + _which(data, "calibration"),
+        + _which(data),
         "; ".join(f"{line.label}: {line.note}" for line in lines) + ".",
         lambda: curves.calibration_figure(lines, f"Chance {whose} as stated", look_of(data)),
     )
@@ -237,7 +237,7 @@ def _roc(data: ReportData) -> ReportFigure | None:
         f"ROC curves: {data.run.classes[1]} found against false alarms",
         f"Mean over {data.draw}s at each false positive rate; the band around the best system is one standard"
         f" deviation over {data.draw}s. On the dashed line are coin tosses. In brackets the area under the curve,"
-        f" mean over {data.draw}s." + _which(data, "ROC"),
+        f" mean over {data.draw}s." + _which(data),
         "; ".join(f"{line.label}: {line.note}" for line in lines) + ".",
         lambda: curves.roc_figure(lines, look_of(data)),
     )
@@ -255,7 +255,7 @@ def _contenders(data: ReportData, metric: Metric, name: str, values: Callable) -
     return lines[:MOST_CURVES]
 
 
-def _which(data: ReportData, what: str) -> str:
+def _which(data: ReportData) -> str:
     count = len(data.contenders)
     probe = lower_first(data.probe_label(str(data.best["probe"])))
     cut = f" The best {MOST_CURVES} of {count} backbones are drawn." if count > MOST_CURVES else ""
