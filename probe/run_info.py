@@ -167,7 +167,6 @@ def data_warnings(
 def _fine_tuned_on_test(data: ProbeData, protocol: str, draws: Draws) -> Iterator[str]:
     """About networks that were fine-tuned on units that are tested, or on other images of their groups."""
     units, unit = draws.units, data.all_sample_units
-    tested = np.concatenate([resample.test for _, resamples in draws.clean for resample in resamples])
     # Counted among all units that some seed may test: runs of other seeds give the same message, and merge to one.
     fixed = protocol in FIXED_TEST and units.split is not None
     pool = data.all_usable & (units.split == "test") if fixed else data.all_usable
@@ -177,7 +176,7 @@ def _fine_tuned_on_test(data: ProbeData, protocol: str, draws: Draws) -> Iterato
             continue
         images = np.concatenate([cache.trained_on[cache.rows_of(ids)] for cache, ids in pairs])
         learnt = np.isin(units.group, units.group[unit[images]])
-        if learnt[tested].any():
+        if any(learnt[resample.test].any() for _, resamples in draws.clean for resample in resamples):
             where = "test units" if fixed else "units that tests are drawn from"
             yield (
                 f"{label}, fine-tuned on {(learnt & pool).sum():,} of the {pool.sum():,} {where}, or on other images of"
