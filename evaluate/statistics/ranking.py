@@ -70,7 +70,7 @@ class Ranking:
         return cliques(self.mean_ranks, self.significant)
 
     def plot(self) -> Any:
-        """The critical-difference diagram, a `matplotlib.figure.Figure`; `report` draws it, as it does those of runs."""
+        """The critical-difference diagram, a `matplotlib.figure.Figure`, drawn by `report` as those of runs are."""
         return import_module("...report.plots.critical_difference", __package__).figure_of(self).figure()
 
 
