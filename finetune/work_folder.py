@@ -129,26 +129,30 @@ class Fits:
         return self.folder / _WEIGHTS / name
 
     def read(self, key: SystemKey, resample: Resample) -> FitResult | None:
-        """A finished fit; None where it is not finished, or its file is damaged."""
+        """A finished fit; None where it is not finished, or its file is damaged or another fit's."""
+        name = _name(key, resample)
         try:
-            with np.load(self.folder / f"{_name(key, resample)}.npz") as file:
+            with np.load(self.folder / f"{name}.npz") as file:
                 arrays = dict(file)
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None
         facts = json.loads(str(arrays.pop("facts")))
+        if facts.pop("name", name) != name:
+            return None
         proba = {name: arrays.pop(name) for name in ("val_proba", "test_proba")}
         return FitResult(Resample(resample.seed, **arrays, fold=resample.fold), **proba, **facts)
 
     def write(self, key: SystemKey, resample: Resample, result: FitResult) -> None:
         """Keeps a finished fit, and removes its checkpoint."""
         names = ("params", "converged", "gradient", "notes", "fit_s", "predict_s", "peak_bytes", "curves")
-        facts = json.dumps({name: getattr(result, name) for name in names})
-        parts = {name: getattr(result.resample, name) for name in ("train", "val", "test")}
+        name = _name(key, resample)
+        facts = json.dumps({"name": name, **{fact: getattr(result, fact) for fact in names}})
+        parts = {part: getattr(result.resample, part) for part in ("train", "val", "test")}
         proba = {"val_proba": result.val_proba, "test_proba": result.test_proba}
         arrays: dict[str, Any] = {"facts": np.array(facts), **parts, **proba}
-        with atomic_path(self.folder / f"{_name(key, resample)}.npz") as temporary, temporary.open("wb") as file:
+        with atomic_path(self.folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
-        name = _name(key, resample)  # those of a search have a number after it
+        # Those of a search have a number after the name.
         for path in (*self.folder.glob(f"{name}.checkpoint"), *self.folder.glob(f"{name}-[0-9]*.checkpoint")):
             path.unlink()
 

@@ -47,7 +47,7 @@ class Activations:
 
     def refresh(self) -> None:
         """Takes in what other processes have added."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.utime(self.folder)  # the oldest ones are removed first
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name in self._parts or path.name.startswith("."):
@@ -118,6 +118,8 @@ def make_room(store: Path, own: Collection[Path], bytes_needed: int, limit_gb: f
         Nothing, or why there is no room.
     """
     make_folder(store)
+    if bytes_needed and not all(os.access(_nearest(folder), os.W_OK) for folder in own):
+        return f"{store} cannot be written"
     held = {folder: _bytes_of(folder) for folder in store.glob(f"*/{FOLDER}/*") if folder.is_dir()}
     total, free = sum(held.values()), shutil.disk_usage(store).free
     limit = limit_gb * _GB if limit_gb is not None else total + _SHARE_OF_FREE * free
@@ -132,6 +134,11 @@ def make_room(store: Path, own: Collection[Path], bytes_needed: int, limit_gb: f
     return (
         "" if bytes_needed <= free else f"they would take {size(bytes_needed)}, and {size(free)} of the disk are free"
     )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(one for one in (folder, *folder.parents) if one.is_dir())
 
 
 def _last_used(folder: Path) -> float:

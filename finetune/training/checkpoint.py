@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from ...base import atomic_path
+from ...base import OutputError, atomic_path
+from ...base.text import first_line
 
 _SCHEMA = 1
 _SHARE = 0.1
@@ -26,11 +27,12 @@ class Checkpoint:
 
     Attributes:
         path: of the file; None keeps nothing.
-        key: of everything that decides the result. A file with another one is as good as none.
+        key: of everything that decides the result. A file with another one is as good as none, and so is one under
+            another name, which says what is trained.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
-        self.path, self.key = path, key
+        self.path, self.key = path, f"{path.name}/{key}" if path else key
         self._next = 0.0
 
     def read(self) -> dict[str, Any] | None:
@@ -57,6 +59,12 @@ class Checkpoint:
         if self.path is None or (start < self._next and not at_once):
             return
         with atomic_path(self.path) as draft:
-            torch.save({"schema": _SCHEMA, "key": self.key, "state": state}, draft)
+            try:
+                torch.save({"schema": _SCHEMA, "key": self.key, "state": state}, draft)
+            except RuntimeError as error:  # torch notices that the file is too short, and not why
+                raise OutputError(
+                    f"{self.path}: cannot be written ({first_line(error)}): the disk or your quota is likely full; free"
+                    " some space, then run the same command again."
+                ) from error
         end = time.monotonic()
         self._next = end + (end - start) / _SHARE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from medprobe.base import OutputError
 from medprobe.finetune.training.checkpoint import Checkpoint, Interrupted
 from medprobe.finetune.training.recipe import Recipe
 from small_training import ImagesInMemory, TinyClassifier, facts, small_task, train
@@ -85,6 +87,23 @@ def test_a_damaged_state_is_not_used(tmp_path) -> None:
     found, epochs = _train(path)
     assert epochs == 4
     assert found == expected
+
+
+def test_a_state_under_the_name_of_another_training_is_not_used(tmp_path) -> None:
+    Checkpoint(tmp_path / "one", "key").write({})
+    shutil.copy(tmp_path / "one", tmp_path / "two")
+    assert Checkpoint(tmp_path / "one", "key").read() == {}
+    assert Checkpoint(tmp_path / "two", "key").read() is None
+
+
+def test_a_state_that_the_disk_does_not_hold_is_one_error(tmp_path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1520768 vs 1520656")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OutputError):
+        Checkpoint(tmp_path / "one", "key").write({})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_of_a_state_is_executed(tmp_path) -> None:

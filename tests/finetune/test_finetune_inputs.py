@@ -206,6 +206,13 @@ def test_without_room_a_message_says_how_much_is_needed_and_the_network_runs_who
     torch.testing.assert_close(_logits(inputs, classifier, [3, 1]), classifier(_evaluated(images)[[3, 1]]))
 
 
+def test_a_store_that_cannot_be_written_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert activations.make_room(tmp_path, [tmp_path / "a" / "activations" / "b"], 1, None)
+    assert not activations.make_room(tmp_path, [tmp_path / "a" / "activations" / "b"], 0, None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_activations_that_were_used_longest_ago_make_room(
     tiny: Backbone, choose: Callable[..., Inputs], tmp_path: Path
 ) -> None:

@@ -177,6 +177,16 @@ def test_a_damaged_result_is_made_again(fine_tuned, three_seeds, tmp_path) -> No
     assert sealed(tmp_path / "run") == three_seeds
 
 
+def test_results_under_each_others_names_are_made_again(fine_tuned, three_seeds, tmp_path) -> None:
+    _stop(fine_tuned, 20, tmp_path / "run", "linear", seeds=3)
+    one, two = (tmp_path / "run.partial").glob("*.npz")
+    one.rename(tmp_path / "x")
+    two.rename(one)
+    (tmp_path / "x").rename(two)
+    fine_tuned(tmp_path / "run", "linear", seeds=3)
+    assert sealed(tmp_path / "run") == three_seeds
+
+
 def _command(pets: Manifest, out: Path, *options: object) -> list[str]:
     words = ["finetune", pets.path, "-b", TINY, "--image-size", 32, "-m", "linear", "-m", "partial:1"]
     words += ["--epochs", 3, "--batch-size", 16, "--seeds", 2, "--workers", 0, "--device", "cpu", "--out", out]
