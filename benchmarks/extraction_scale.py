@@ -75,7 +75,7 @@ def trivial() -> Trivial:
         backbone="trivial", model="timm:none", weights_digest="0" * 64, transform=transform, poolings=("pooled",),
         precision="fp32",
     )  # fmt: skip
-    return Trivial(spec, {"pooled": DIM}, torch.device("cpu"), SimpleNamespace(source="timm"))
+    return Trivial(spec, {"pooled": DIM}, torch.device("cpu"), SimpleNamespace(source="timm", weights=None))
 
 
 def manifest_of(rows: int, folder: Path) -> Manifest:
@@ -128,6 +128,7 @@ def killed_at(share: float, rows: int, folder: Path, workers: int) -> int:
     while done < share * rows and process.is_alive():
         time.sleep(0.05)
         done = 4096 * len(list((folder / "store").rglob("*.parts/[!.]*.h5")))
+    assert process.is_alive(), "the run ended before it was killed"
     os.killpg(process.pid or 0, signal.SIGKILL)
     process.join()
     return done
