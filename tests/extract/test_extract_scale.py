@@ -1,4 +1,4 @@
-"""Size: memory that does not follow the number of images, and a run that goes on after a kill."""
+"""Size: memory that hardly follows the number of images, and a run that goes on after a kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _figures(rows: int, folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_ten_times_the_images_take_no_more_memory_and_a_killed_run_goes_on(tmp_path) -> None:
+def test_ten_times_the_images_take_little_more_memory_and_a_killed_run_goes_on(tmp_path) -> None:
     few, many = _figures(6_000, tmp_path), _figures(60_000, tmp_path)
     assert many["killed_with_rows"] >= 20_000
     # Its ids, paths and labels: 0.8 kB of a further image were measured.
