@@ -61,6 +61,7 @@ $(VENV)/.bench: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/probe_engine.py
 	$(BIN)/python benchmarks/logistic_path.py
+	$(BIN)/python benchmarks/probe_scale.py --rows 50000
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/extraction_scale.py
 	$(BIN)/python benchmarks/finetune.py
