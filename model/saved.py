@@ -20,8 +20,8 @@ from .estimators import FittedProbe
 from .model import Model, ModelFacts
 from .unusual import TrainingNeighbours
 
-SCHEMA = 1
-"""Version of the folder; it goes up when what is written can no longer be read as before."""
+SCHEMA, _READABLE = 2, (1, 2)
+"""Version of the folder; it goes up when what is written can no longer be read as before. 1 had no `trained_on`."""
 _KIND = "medprobe model"
 _FACTS, _ARRAYS = "model.json", "model.safetensors"
 _NETWORK = "network.json"
@@ -29,7 +29,7 @@ _NETWORK = "network.json"
 _NEIGHBOURS = "neighbours."
 """What the names of the training neighbours' arrays begin with."""
 _TRAINED_ON = "trained_on"
-"""The array of digests; models of earlier versions have none."""
+"""The array of digests."""
 
 
 def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> Path:
@@ -198,10 +198,10 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: is damaged ({first_line(error)}); copy it again, or fit again.") from error
     if not isinstance(stated, dict) or stated.get("kind") != _KIND:
         raise ModelError(f"{path}: does not describe a model of medprobe; give the folder that `medprobe fit` wrote.")
-    if stated.get("schema") != SCHEMA:
+    if stated.get("schema") not in _READABLE:
         raise ModelError(
-            f"{path}: is of version {stated.get('schema')}, this medprobe reads {SCHEMA}; install the one that wrote"
-            " it, or fit again."
+            f"{path}: is of version {stated.get('schema')}, this medprobe reads {one_of(map(str, _READABLE))}; install the one"
+            " that wrote it, or fit again."
         )
     seal = stated.pop("seal", None)
     if seal != _seal(stated):

@@ -134,7 +134,7 @@ def saved(tmp_path: Path, cohort_of: Callable) -> Path:
 @pytest.mark.parametrize(
     ("file", "change"),
     [
-        ("model.json", lambda text: text.replace('"schema": 1', '"schema": 2')),
+        ("model.json", lambda text: text.replace('"schema": 2', '"schema": 3')),
         ("model.json", lambda text: text.replace('"resize": "squash"', '"resize": "short-side"')),
         ("model.json", lambda text: text.replace("medprobe model", "medprobe run")),
         ("model.json", lambda text: text[:100]),
