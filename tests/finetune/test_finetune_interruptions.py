@@ -100,11 +100,11 @@ def test_a_run_that_is_to_stop_stops_after_the_step_and_goes_on_from_there(
     for steps in (5, 21):
         _stop(fine_tuned, steps, tmp_path / "run")
         assert not (tmp_path / "run").exists()
-    said: list[str] = []
-    fine_tuned(tmp_path / "run", notice=said.append)
+    messages: list[str] = []
+    fine_tuned(tmp_path / "run", notice=messages.append)
     assert sealed(tmp_path / "run") == undisturbed
-    assert "2 of 4 trainings are finished" in said
-    assert [text.rpartition(" ")[2] for text in said if "partial:1" in text and "goes on" in text] == ["2"]
+    assert "2 of 4 trainings are finished" in messages
+    assert [text.rpartition(" ")[2] for text in messages if "partial:1" in text and "goes on" in text] == ["2"]
 
 
 def test_work_that_a_kill_has_left_beside_its_published_run_is_removed(fine_tuned, tmp_path, monkeypatch) -> None:
