@@ -200,8 +200,8 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: does not describe a model of medprobe; give the folder that `medprobe fit` wrote.")
     if stated.get("schema") not in _READABLE:
         raise ModelError(
-            f"{path}: is of version {stated.get('schema')}, this medprobe reads {one_of(map(str, _READABLE))}; install the one"
-            " that wrote it, or fit again."
+            f"{path}: is of version {stated.get('schema')}, this medprobe reads {one_of(map(str, _READABLE))}; install"
+            " the one that wrote it, or fit again."
         )
     seal = stated.pop("seal", None)
     if seal != _seal(stated):
