@@ -56,8 +56,8 @@ def predict(
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of caches. [default: of a manifest `embeddings` next to it; of a folder, and for a fine-tuned"
-            " network, OUT.partial until the end]"
+            help="Folder of caches; not for a fine-tuned network. [default: of a manifest `embeddings` next to it; of a"
+            " folder OUT.partial until the end]"
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
@@ -71,7 +71,7 @@ def predict(
     Examples: `medprobe predict models/brain new_scans/ --out predictions.csv`;
     `medprobe predict models/brain hospital-b.parquet --out predictions.csv`
     """
-    from ..base import QuarantineError, atomic_path
+    from ..base import ProbeError, QuarantineError, atomic_path
     from ..cache import default_store
     from ..manifests.schema.table_io import write_table
     from ..model import load_model, manifest_of, predict_manifest
@@ -80,6 +80,8 @@ def predict(
 
     require_table_place(out, images, overwrite=overwrite)
     loaded = load_model(model, backbone=backbone, device=device)
+    if loaded.network and cache:
+        raise ProbeError(f"{model}: is a fine-tuned network, whose logits are no embeddings; leave --cache out.")
     reading = loaded.facts.reading
     taken = {"slices": slices, "frames": frames, "reading": reading}
     manifest = manifest_of(images, **taken, notice=lambda text: remark(wrapped(f"note: {text}")))

@@ -67,6 +67,8 @@ class Backbone:
     """Runs the network; `embed` is the way in."""
     own_input: OwnInput | None = None
     """The preprocessing of an encoder that brings its own; `spec.transform` is then None."""
+    trained_on: np.ndarray | None = None
+    """(T, 16) uint8: digests of the images that its vectors were learnt from; None where there are none or unknown."""
 
     @property
     def name(self) -> str:
@@ -278,7 +280,8 @@ def load_backbone(
     embedder, spec = make_embedder(vectors, spec, place, compiled=compiled)
     if entry.source in OWN:
         require_own_rows(embedder, random_inputs(vectors.shape), entry.name)
-    return Backbone(entry, spec, dims, place, vectors, embedder)
+    seen = tuned.trained_on(entry) if tuned else None
+    return Backbone(entry, spec, dims, place, vectors, embedder, trained_on=seen)
 
 
 def _placed(network: nn.Module, adapter: Adapter, device: torch.device) -> nn.Module:

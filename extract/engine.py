@@ -138,11 +138,6 @@ class _Run:
                     f"{backbone.name}: was loaded with another intensity policy than that of the card of "
                     f"{manifest.name}; call load_backbone with reading=manifest.card.reading."
                 )
-        self.tuned = [FineTuned.of(backbone.entry) for backbone in backbones]
-        pairs = zip(backbones, self.tuned, strict=True)
-        self.trained_on = [tuned and tuned.trained_on(backbone.entry) for backbone, tuned in pairs]
-        """For each backbone, digests of the images that it was trained on; None where it was not, or none are known."""
-
         self.batches = [Batches(backbone, batch_size) for backbone in backbones]
         self.sources = manifest.sources()
         self.sample_ids = manifest.sample_ids
@@ -276,7 +271,7 @@ class _Run:
             device=describe(backbone.device),
             versions=_versions(backbone),
             throughput={**self.meter.summary(), "batch_size": size.now, "workers": self.workers},
-            trained_on=self.trained_on[number],
+            trained_on=backbone.trained_on,
         )
 
     def report_taken(self, notice: Callable[[str], None]) -> None:
@@ -287,7 +282,8 @@ class _Run:
 
     def report_training(self, notice: Callable[[str], None]) -> None:
         """Reports backbones that were fine-tuned on this data set."""
-        for backbone, tuned, images in zip(self.backbones, self.tuned, self.trained_on, strict=True):
+        for backbone in self.backbones:
+            tuned, images = FineTuned.of(backbone.entry), backbone.trained_on
             if tuned is None or (images is not None and not len(images)):
                 continue
             if tuned.about.get("dataset") == self.manifest.name:

@@ -35,9 +35,7 @@ class KeptNetwork:
     about: Mapping[str, Any]
     """What it was trained for; see `FineTuned.about`."""
     backbone: Backbone
-    """Its vectors are logits."""
-    trained_on: np.ndarray
-    """(n, 16) uint8: digests of the pixels of the images of train and val."""
+    """Its vectors are logits, learnt from the images of train and val."""
 
     @classmethod
     def load(cls, folder: Path, *, device: str) -> KeptNetwork:
@@ -66,8 +64,10 @@ class KeptNetwork:
             reading=IntensityPolicy(**about["reading"]).in_spec,
         )
         dims, logits = {LOGITS: tuned.cut_points or tuned.outputs}, _Logits(classifier)
-        backbone = Backbone(entry, spec, dims, place, logits, TorchEmbedder(logits, place, "fp32"))
-        return cls(about, backbone, tuned.read_weights(folder / TRAINED_ON)["digests"].numpy())
+        # The head has learnt too, so that logits are of more images than the backbone's own vectors.
+        seen = tuned.read_weights(folder / TRAINED_ON)["digests"].numpy()
+        embedder = TorchEmbedder(logits, place, "fp32")
+        return cls(about, Backbone(entry, spec, dims, place, logits, embedder, trained_on=seen))
 
     def predict_proba(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities (n, C) float64 of logits (n, outputs)."""

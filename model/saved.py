@@ -153,7 +153,7 @@ def _of_network(folder: Path, backbone: str | None, device: str) -> Model:
         fitted_on={"dataset": about["dataset"], "units": about["units"]},
         versions={},
     )
-    return Model(facts, network, None, trained_on=network.trained_on, network=network.backbone)
+    return Model(facts, network, None, trained_on=network.backbone.trained_on, network=network.backbone)
 
 
 def require_place(folder: Path, *, overwrite: bool) -> None:

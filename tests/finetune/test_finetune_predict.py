@@ -101,6 +101,8 @@ def test_the_command_predicts_with_a_kept_network(kept: Path, tmp_path: Path, me
     assert len(pd.read_parquet(tmp_path / "m.parquet")) == 30
     assert sorted((images.parent / "embeddings").rglob("*.h5")) == caches  # logits are not beside embeddings
     assert medprobe("predict", kept, images, "-b", TINY, "--out", tmp_path / "q.csv").status == 1
+    store = images.parent / "embeddings"
+    assert medprobe("predict", kept, manifest, "--cache", store, "--out", tmp_path / "q.csv").status == 1
     assert medprobe("predict", kept.parent, images, "--out", tmp_path / "q.csv").status == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.parquet", "p.csv"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from medprobe.base import WeightsError
-from medprobe.cache import EmbeddingCache
+from medprobe.cache import EmbeddingCache, find_caches
 from medprobe.extract import extract, load_backbone
 from medprobe.finetune import Recipe, run_finetune
 from medprobe.manifests import Manifest
-from medprobe.model import fit_model, predict_manifest
+from medprobe.model import fit_model, load_model, predict_manifest
 from medprobe.probe import run_probes
 from pets import TINY, make_pets
 
@@ -99,6 +99,15 @@ def test_an_encoder_that_stays_as_it_was_has_learnt_what_it_had_learnt_before(tu
         again = tuned.train(f"again-{mode[:6]}", mode, f"timm:test_vit@{kept}", seeds=[3])
         assert tuned.embed(again).trained_on[known].all()
         assert tuned.embed(again).trained_on.sum() == count
+
+
+def test_logits_are_learnt_from_more_images_than_the_vectors_of_a_frozen_backbone(tuned: Tuned, tmp_path) -> None:
+    kept = tuned.train("linear", "linear")
+    model = load_model(kept, device="cpu")
+    predict_manifest(model, tuned.manifest, tmp_path, workers=0, show_progress=False)
+    [logits] = find_caches(tmp_path, tuned.manifest.name)
+    assert (logits.trained_on.sum(), tuned.embed(kept).trained_on.sum()) == (48, 0)
+    assert _CODE in _codes(tuned.manifest, logits, protocol="holdout", seeds=[1])
 
 
 def test_a_model_on_such_vectors_says_what_its_network_knows(tuned: Tuned) -> None:
