@@ -115,6 +115,8 @@ def systems_by_score(
 ) -> list[SystemKey]:
     """The systems of these names that were fitted on all of train, the one with the best mean on test first.
 
+    Those whose network was fine-tuned on units of the test are last, as their scores are too high.
+
     Raises:
         ProbeError: there is none.
     """
@@ -123,7 +125,8 @@ def systems_by_score(
     means = scores.groupby(list(SYSTEM))["value"].mean().dropna() * metric.sign
     if means.empty:
         raise ProbeError(f"no system of the run was fitted on all of train with a defined {metric.name}.")
-    return [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
+    ranked = [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
+    return sorted(ranked, key=lambda system: system.backbone in run.fine_tuned_on_test)
 
 
 def can_be_saved(run: Run, system: SystemKey) -> bool:

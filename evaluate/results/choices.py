@@ -22,12 +22,14 @@ def chosen_in_words(run: Run) -> dict[SystemKey, str]:
     """
     fits = run.scores.drop_duplicates([*SYSTEM, *RESAMPLE])
     values: dict[SystemKey, dict[str, list[Any]]] = {}
+    # A probe may have a value for each label. Elsewhere a list is one value: a range, or the sizes of layers.
+    foreign = {name for name, about in run.info["probes"].items() if "estimator" in about["settings"]}
     for system, params in zip(SystemKey.of_rows(fits), fits["params"], strict=True):
         of_system = values.setdefault(system, {})
         for name, value in json.loads(params).items():
             if name not in _NOT_CHOSEN:
-                # Of a probe with a value for each label; of a network a list is one value, such as a range.
-                several = isinstance(value, list) and not system.probe.startswith(NETWORK)
+                is_one = system.probe.startswith(NETWORK) or system.probe in foreign
+                several = isinstance(value, list) and not is_one
                 of_system.setdefault(name, []).extend(value if several else [value])
     return {
         system: ", ".join(f"{name}={_in_words(some)}" for name, some in of_system.items())

@@ -87,6 +87,14 @@ class Run:
         """The warnings of the run."""
         return list(self.info["warnings"])
 
+    @property
+    def fine_tuned_on_test(self) -> list[str]:
+        """The backbones whose network has learnt from units that are tested."""
+        codes = zip(self.info["warning_codes"], self.warnings, strict=True)
+        texts = [text for code, text in codes if code == "fine-tuned-on-test"]
+        names = [cache["backbone"] for cache in self.info["caches"]]
+        return [name for name in names if any(text.startswith(f"{name}, ") for text in texts)]
+
     def table(self, name: str = "summary", *, metric: str | None = None) -> pd.DataFrame:
         """A table of the report at full precision, by default the systems with their means and intervals, best first.
 

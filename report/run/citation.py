@@ -12,7 +12,7 @@ from ...evaluate.resampling.protocols import HOLDOUT
 from ...evaluate.results.commands import commands as commands_of
 from ...evaluate.statistics.comparison import VERDICT_TESTS
 from .data import ReportData
-from .verdict import on_trainings, rival_name, significance
+from .verdict import on_test_learnt, on_trainings, rival_name, significance
 
 
 def commands(data: ReportData) -> list[str]:
@@ -56,7 +56,7 @@ def sentence_to_cite(data: ReportData) -> str:
         f" {counted(len(info['seeds']), 'seed')}, protocol {info['protocol']};"
         f" medprobe {info['versions'].get('medprobe', '')})."
     )
-    return " ".join([sentence, *_lead(data), *on_trainings(data)])
+    return " ".join([sentence, *_lead(data), *on_test_learnt(data), *on_trainings(data)])
 
 
 def _compared(data: ReportData) -> str:

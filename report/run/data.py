@@ -201,14 +201,6 @@ class ReportData:
         return _fine_tuned(self.run, self.probes)
 
     @cached_property
-    def fine_tuned_on_test(self) -> list[str]:
-        """The backbones whose network has learnt from units that are tested."""
-        info, code = self.run.info, "fine-tuned-on-test"
-        texts = [text for one, text in zip(info["warning_codes"], info["warnings"], strict=True) if one == code]
-        names = [cache["backbone"] for cache in info["caches"]]
-        return [name for name in names if any(text.startswith(f"{name}, ") for text in texts)]
-
-    @cached_property
     def against_frozen(self) -> pd.DataFrame:
         """The fine-tuned systems of the largest budget, each compared with the best frozen probe of its backbone."""
         return against_frozen(self.comparisons, self.summary, self.metric.sign, self.fine_tuned)

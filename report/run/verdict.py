@@ -71,7 +71,7 @@ def question(data: ReportData) -> str:
 def conclude(data: ReportData) -> Conclusion:
     """Says which backbone with which probe is best, how good, against what, and how sure."""
     rival = data.runner_up
-    few, learnt = int(data.best["n_groups"]) < FEW_GROUPS, data.best["backbone"] in data.fine_tuned_on_test
+    few, learnt = int(data.best["n_groups"]) < FEW_GROUPS, data.best["backbone"] in data.run.fine_tuned_on_test
     significant = rival is not None and bool(rival["significant"])
     certainty: Certainty = "alone" if rival is None else "clear" if significant and not few and not learnt else "open"
     alone = "One system" if len(data.summary) == 1 else "No other backbone"
@@ -88,7 +88,7 @@ def conclude(data: ReportData) -> Conclusion:
 
 def _headline(data: ReportData, rival: pd.Series | None) -> str:
     best = data.system_name(data.best)
-    if data.best["backbone"] in data.fine_tuned_on_test:
+    if data.best["backbone"] in data.run.fine_tuned_on_test:
         return f"{best} scores best on {data.name}, but its network was fine-tuned on units of the test."
     if rival is None:
         return f"{'Best of those' if len(data.summary) > 1 else 'The one system'} tried on {data.name}: {best}."
@@ -162,8 +162,7 @@ def significance(data: ReportData, pair: pd.Series) -> str:
 def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     """A sentence each."""
     yield from _leaks(data)
-    if names := data.fine_tuned_on_test:
-        yield f"Scores of {listed(names)} are too high: the network was fine-tuned on units that are tested."
+    yield from on_test_learnt(data)
     if rival is not None and not rival["significant"]:
         chance = "The difference may be chance: choose" if rival["advantage"] else "Choose"
         yield f"{chance} by cost or licence, or test more cases."
@@ -237,6 +236,12 @@ def _unfreezing(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
         by = f"{number(abs(row['advantage']))} {how} than {frozen}" if row["advantage"] else f"as good as {frozen}"
         tuned = lower_first(data.probe_label(row["a"]))
         yield f"On this backbone, {tuned} is {by}: {significance(data, row)}."
+
+
+def on_test_learnt(data: ReportData) -> Iterator[str]:
+    """Which scores are too high, since the network knows the test."""
+    if names := data.run.fine_tuned_on_test:
+        yield f"Scores of {listed(names)} are too high: the network was fine-tuned on units that are tested."
 
 
 def on_trainings(data: ReportData) -> Iterator[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from medprobe.base import CacheError, OutputError, ProbeError
 from medprobe.base.errors import ModelError
@@ -16,6 +18,7 @@ from medprobe.evaluate import predictions_by_system
 from medprobe.manifests import Manifest
 from medprobe.model import Model, fit_model, fit_run, load_model, save_model
 from medprobe.model.predicting import _predicted
+from medprobe.model.run_choice import systems_by_score
 from medprobe.model.unusual import TrainingNeighbours
 from medprobe.probe import resolve_probes, run_probes
 from medprobe.probe.data.probe_data import ProbeData
@@ -106,6 +109,18 @@ def test_the_best_system_of_a_run_is_fitted(tmp_path: Path, cohort_of: Callable)
     other = Manifest(cohort.manifest.table.iloc[2:], cohort.manifest.card)
     with pytest.raises(ProbeError, match="other samples"):
         fit_run(run, other, cohort.store, progress=False)
+
+
+def test_a_network_that_has_learnt_from_the_test_is_the_last_choice(tmp_path: Path, cohort_of: Callable) -> None:
+    cohort = cohort_of(tmp_path)
+    run = run_probes(cohort.manifest, cohort.cache, probes="centroid", seeds=1, n_jobs=1, progress=False)
+    worse = run.scores.assign(backbone="worse")
+    worse["value"] -= np.where(worse["split"] == "test", 0.1, 0)
+    for warned, first in (("", run.scores["backbone"].iloc[0]), (run.scores["backbone"].iloc[0], "worse")):
+        found = {"warnings": [f"{warned}, fine-tuned on 2"], "warning_codes": ["fine-tuned-on-test"]}
+        both = replace(run, scores=pd.concat([run.scores, worse]), info={**run.info, **found})
+        systems = systems_by_score(both)
+        assert (systems[0].backbone, len(systems)) == (first, 2)
 
 
 def test_what_cannot_be_a_model_is_refused(tmp_path: Path, cohort_of: Callable) -> None:

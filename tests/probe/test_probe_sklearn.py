@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from command_line import Medprobe, assert_refused
 from medprobe.base import ProbeError
-from medprobe.evaluate import METRICS, Resample, find_metric, weighted_scores
+from medprobe.evaluate import METRICS, Resample, Run, find_metric, weighted_scores
+from medprobe.evaluate.results.choices import chosen_in_words
 from medprobe.probe import Probe, ProbeTask, resolve_probes
 from medprobe.probe.engines.parallel import Workers
 from scipy.special import expit, softmax
@@ -192,3 +194,13 @@ def test_the_command_line_takes_any_classifier(copied: Path, tmp_path: Path, med
         *words, "--probe", "sklearn:sklearn.svm.SVC:decision_function_shape=ovoo", "--out", tmp_path / "x"
     )
     assert_refused(*refused, tmp_path / "x", "sklearn.svm.SVC", "seed 0")
+
+
+def test_a_list_that_was_chosen_for_a_parameter_is_one_value(run: Run) -> None:
+    [(system, words)] = {key: one for key, one in chosen_in_words(run).items() if key.backbone == "net-0"}.items()
+    assert words.startswith("k=")
+    scores = run.scores.assign(params='{"hidden_layer_sizes": [50, 20]}')
+    assert chosen_in_words(replace(run, scores=scores))[system] == "hidden_layer_sizes=20 (20 to 50)"
+    probes = {system.probe: {**run.info["probes"][system.probe], "settings": {"estimator": "MLPClassifier"}}}
+    of_sklearn = replace(run, scores=scores, info={**run.info, "probes": probes})
+    assert chosen_in_words(of_sklearn)[system] == "hidden_layer_sizes=[50, 20]"

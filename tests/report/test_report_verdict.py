@@ -14,7 +14,7 @@ from medprobe.base import ReportError
 from medprobe.evaluate import Run
 from medprobe.evaluate.resampling.resample import parse_seeds
 from medprobe.report import Conclusion, make_report
-from medprobe.report.run.citation import commands
+from medprobe.report.run.citation import commands, sentence_to_cite
 from medprobe.report.run.data import load_report_data, report_data
 from medprobe.report.run.verdict import conclude
 
@@ -71,10 +71,12 @@ def test_a_network_that_has_learnt_from_the_test_is_not_recommended(clear_case: 
     run = Run.load(clear_case)
     for name, certainty in (("bad", "clear"), ("good", "open")):
         found = {"warnings": [f"{name}, fine-tuned on all"], "warning_codes": ["fine-tuned-on-test"]}
-        verdict = conclude(report_data(replace(run, info={**run.info, **found})))
+        data = report_data(replace(run, info={**run.info, **found}))
+        verdict = conclude(data)
         assert verdict.certainty == certainty
         assert verdict.headline.startswith("Use ") == (certainty == "clear")
         assert f"Scores of {name} are too high" in verdict.caveats
+        assert f"Scores of {name} are too high" in sentence_to_cite(data)
 
 
 def test_one_backbone_alone_wins_against_nobody(alone: Path) -> None:
