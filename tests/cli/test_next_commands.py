@@ -29,14 +29,14 @@ def follow(medprobe, monkeypatch, tmp_path: Path):
         Image.fromarray(np.random.default_rng(number).integers(low, low + 99, (20, 24), dtype=np.uint8)).save(path)
 
     def run(*words: object, **replaced: str) -> list[str]:
-        said = medprobe(*words)
-        assert said.status == 0, said.err
-        [line] = [one for one in (said.out + said.err).splitlines() if one.startswith("Next:")]
+        result = medprobe(*words)
+        assert result.status == 0, result.err
+        [line] = [one for one in (result.out + result.err).splitlines() if one.startswith("Next:")]
         for old, new in replaced.items():
             line = line.replace(old, new)
         following = shlex.split(line.removeprefix("Next:"))[1:]
-        said = medprobe(*following, *(("--probe", "centroid", "--seeds", 2) if following[0] == "probe" else ()))
-        assert said.status == 0, said.err
+        result = medprobe(*following, *(("--probe", "centroid", "--seeds", 2) if following[0] == "probe" else ()))
+        assert result.status == 0, result.err
         return following
 
     assert run("manifest", "build", "folder", "pets", "--out", "pets.parquet")[:2] == ["manifest", "check"]
