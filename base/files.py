@@ -26,10 +26,10 @@ _REASONS = {
     errno.EACCES: "no permission to write there; choose another folder",
     errno.EPERM: "no permission to write there; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
-    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
-    errno.EEXIST: "a file stands where a folder is needed; choose another path",
+    errno.ENOTDIR: "a file is where a folder is needed; choose another path",
+    errno.EEXIST: "a file is where a folder is needed; choose another path",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
-    errno.EISDIR: "a folder stands where the file should go; choose another path",
+    errno.EISDIR: "a folder is where the file should go; choose another path",
 }
 
 _MACHINE = blake2b(platform.node().encode(), digest_size=3).hexdigest()

@@ -84,7 +84,7 @@ def test_a_limit_on_file_sizes_is_one_message(tmp_path, make_spec) -> None:
 def test_a_store_that_cannot_be_made_is_one_message_before_anything_is_computed(tmp_path, spec) -> None:
     (tmp_path / "store").write_text("a file")
     for store in (tmp_path / "store", tmp_path / "store" / "below"):
-        with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+        with pytest.raises(OutputError, match="a file is where a folder is needed"):
             CacheDraft.open(store, "cohort", spec)
 
 

@@ -221,7 +221,7 @@ def test_a_manifest_that_is_not_there_and_a_store_that_cannot_be_are_told(medpro
     (pets.parent / "file").touch()
     said = medprobe("extract", pets, *_TINY, "--cache", pets.parent / "file")
     assert said.status == 1
-    assert "a file stands where a folder is needed" in said.err
+    assert "a file is where a folder is needed" in said.err
 
 
 def test_a_task_of_a_job_array_is_a_shard(medprobe, pets, monkeypatch) -> None:

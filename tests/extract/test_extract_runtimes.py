@@ -159,7 +159,7 @@ def test_a_conversion_of_other_code_is_noticed_and_done_anew(converted, conversi
 
 def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_more(converted) -> None:
     converted.touch()
-    with pytest.warns(UserWarning, match="a file stands where a folder is needed.*will be converted again"):
+    with pytest.warns(UserWarning, match="a file is where a folder is needed.*will be converted again"):
         backbone = _load("timm:test_efficientnet@random", "openvino")
     assert backbone.spec.runtime == "openvino"
     assert np.isfinite(backbone.embed(_images(2))["pooled"]).all()

@@ -59,5 +59,5 @@ def test_a_folder_that_cannot_be_written_is_told(medprobe: Run, own_run: Path) -
     (own_run / "figures").write_text("in the way")
     status, _, err = medprobe("report", own_run)
     assert status == 1
-    assert "cannot be written: a file stands where a folder is needed" in err
+    assert "cannot be written: a file is where a folder is needed" in err
     assert not (own_run / "report.html").exists()

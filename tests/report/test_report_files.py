@@ -86,7 +86,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(own_report: Pa
     before = contents(own_report)
     shutil.rmtree(own_report / "tables")
     (own_report / "tables").write_text("in the way")
-    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+    with pytest.raises(OutputError, match="a file is where a folder is needed"):
         write_report(own_report, metric="log_loss")
     after = contents(own_report)
     assert after == {name: data for name, data in before.items() if not name.startswith("tables/")}
