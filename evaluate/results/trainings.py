@@ -1,4 +1,4 @@
-"""Trainings that say little of their networks: ended at NaN, all of them warm-up, or best in their last epoch."""
+"""Trainings that say little of their networks: failed, ended at NaN, all of them warm-up, or best in the last epoch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .run import Run
 from .schemas import RESAMPLE, SYSTEM, SystemKey
 
 _TEXTS = {
+    "failed-training": "came to no good epoch in {}, which predicted the shares of the classes instead",
     "diverged-training": "ended at NaN in {}",
     "warm-up-only": "had no epoch after its warm-up in {}, so its score says little",
     "best-epoch-last": "had its best epoch last in {}, so longer training may be better",
@@ -58,7 +59,9 @@ def training_problems(run: Run) -> dict[SystemKey, list[TrainingProblem]]:
 
 def _code(run: Run, fit: Mapping[Any, Any], curve: pd.DataFrame | None) -> str:
     """The problem of one training, or nothing."""
-    if not fit["converged"] or DIVERGED in (fit["note"] or ""):
+    if not fit["converged"]:
+        return "failed-training"
+    if DIVERGED in (fit["note"] or ""):
         return "diverged-training"
     if curve is None:
         return ""

@@ -64,10 +64,7 @@ def _on_fits(run: Run) -> Iterator[Diagnostic]:
             code = "diverged-training" if note.startswith(DIVERGED) else "fit-note"
             yield diagnostic(code, f"{name}, {count} of {len(rows)} fits: {note}", things=count)
         failed = int((~rows["converged"]).sum())
-        if failed and str(probe).startswith(NETWORK):
-            message = f"{name}: {failed} of {counted(len(rows), 'training')} came to no good epoch"
-            yield diagnostic("diverged-training", message, things=failed)
-        elif failed:
+        if failed and not str(probe).startswith(NETWORK):
             message = f"{name}: {failed} of {len(rows)} chosen fits did not converge"
             yield diagnostic("not-converged", message, things=failed)
 

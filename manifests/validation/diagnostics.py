@@ -203,6 +203,11 @@ CODES: dict[str, Code] = {
     "not-converged": Code(
         "warning", "fits did not converge", "Narrow the grid of C, or scale the features.", ("fit", "fits")
     ),
+    "failed-training": Code(
+        "warning", "a training came to no good epoch; the shares of the classes in train are predicted",
+        "Such a score is not the network's. Notes of its fits say why: with too little memory train fewer blocks, or "
+        "take smaller images; where outputs or losses are not finite take a lower learning rate.", ("fit", "fits"),
+    ),
     "diverged-training": Code(
         "warning", "a training ended at NaN; its best epoch before that is scored",
         "Take a lower learning rate, or a longer warm-up.", ("fit", "fits"),

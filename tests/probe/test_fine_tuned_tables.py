@@ -60,6 +60,7 @@ def learnt(study: Any, run: Run) -> Run:
         ({"warmup_epochs": 1}, {}, [1, 2, 1], 3, 0.5, "", "best-epoch-last"),
         ({"warmup_epochs": 1}, {}, [1, 2, 1], 3, 1.0, "", None),
         ({"warmup_epochs": 1}, {}, [1, 2, 1], 2, 0.5, f"{DIVERGED} the loss is nan", "diverged-training"),
+        ({"warmup_epochs": 1}, {}, [], 0, 0.5, "the memory of cuda is too small", "failed-training"),
     ],
 )
 def test_trainings_that_say_little_are_warnings(
@@ -69,10 +70,10 @@ def test_trainings_that_say_little_are_warnings(
     recorder = Recorder(card, "holdout", units)
     for resample in draw_resamples(units, 2, classes=card.classes):
         val, test = (np.full((len(part), 3), 1 / 3, np.float32) for part in (resample.val, resample.test))
-        curves = [{**one, "lr": rate, "val_metric": metric} for one, rate in zip(_curve(3, best), lr, strict=True)]
-        found = FitResult(
-            resample, val_proba=val, test_proba=test, params=params, curves=curves, notes=[note] * bool(note)
-        )
+        epochs = zip(_curve(len(lr), best), lr, strict=True)
+        curves = [{**one, "lr": rate, "val_metric": metric} for one, rate in epochs]
+        kept = {"params": params, "curves": curves, "converged": bool(lr), "notes": [note] * bool(note)}
+        found = FitResult(resample, val_proba=val, test_proba=test, **kept)
         recorder.add(SystemKey(card.name, "net-0", "0" * 12, "cls", "finetune:full"), found)
     info = {**run.info, "probes": {"finetune:full": {"label": "Fine-tuning (full)", "settings": settings}}}
     tables = recorder.scores(), recorder.predictions(), recorder.timings()
@@ -80,7 +81,8 @@ def test_trainings_that_say_little_are_warnings(
     problems = [(one.code, one.trainings) for some in training_problems(trained).values() for one in some]
     assert problems == ([] if code is None else [(code, 2)])
     codes = {one.code for one in run_warnings(trained, summarise(trained))}
-    assert codes & {"warm-up-only", "best-epoch-last", "diverged-training"} == ({code} if code else set())
+    network = {"warm-up-only", "best-epoch-last", "diverged-training", "failed-training"}
+    assert codes & network == ({code} if code else set())
 
 
 def test_curves_and_memory_are_kept_in_one_order(learnt: Run, tmp_path: Path) -> None:
