@@ -125,9 +125,9 @@ def _of_run(
             f"{folder}: the run has {len(systems)} systems ({one_of(map(_named, systems), most=6)}); add --best for the"
             " best of them, or name one by --backbone, --pooling and --probe."
         )
-    if not can_be_saved(run, systems[0]):
+    if not can_be_saved(systems[0]):
         why, instead = _why_not_fitted(folder, systems[0])
-        if not any(can_be_saved(run, one) for one in systems):
+        if not any(map(can_be_saved, systems)):
             raise ProbeError(f"{folder}: {why}{instead}")
         remark(wrapped(f"note: {why} The best system that can be fitted is taken.") + instead)
     table = manifest or _manifest_of(run, folder)

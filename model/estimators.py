@@ -103,14 +103,10 @@ _PCA = ("components", "mean", "explained_variance")
 
 
 def _gbm_apart(probe: Any) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]:
-    texts = {f"booster-{n}": one.model_to_string() for n, one in enumerate(probe.boosters_) if not _is_constant(one)}
-    constant = {str(n): one for n, one in enumerate(probe.boosters_) if _is_constant(one)}
+    constant = {str(n): one for n, one in enumerate(probe.boosters_) if isinstance(one, float)}
+    texts = {f"booster-{n}": one.model_to_string() for n, one in enumerate(probe.boosters_) if str(n) not in constant}
     arrays = {} if probe.pca_ is None else {name: getattr(probe.pca_, f"{name}_") for name in _PCA}
     return {"boosters": len(probe.boosters_), "constant": constant, "rounds": probe.rounds_}, arrays, texts
-
-
-def _is_constant(booster: Any) -> bool:
-    return isinstance(booster, float)
 
 
 def _gbm_predictor(probe: FittedProbe) -> _Predict:

@@ -22,7 +22,6 @@ from ..probe import Probe, resolve_probes
 from ..probe.data.features import choose_poolings
 from ..probe.data.probe_data import ProbeData
 from ..probe.draws import Design, Draws, leaks_of, require_all_classes
-from ..probe.engines.task import Fitted, ProbeTask
 from ..probe.experiment import Experiment, choose_metric
 from .estimators import FittedProbe
 from .model import Model, ModelFacts
@@ -77,7 +76,7 @@ def fit_model(
         (60, False)
     """
     spec, chosen_by = cache.computed_with, choose_metric(manifest, metric)
-    resolved = _one_probe(probe)
+    [resolved] = resolve_probes(probe)
     data = ProbeData.of(manifest, [cache], aggregation)
     pooling = _one_pooling(cache, pooling)
     learnt = _Learnt.of(data, chosen_by, on, keep_leaks=keep_leaks, drop_near=drop_near, progress=progress)
@@ -96,7 +95,7 @@ def fit_model(
         label=resolved.label,
         params=fitted.params,
         metric=chosen_by.name,
-        temperature=_temperature(task, fitted) if calibrate else None,
+        temperature=fit_temperature(task.scored(task.resamples[0].val, fitted.val_proba)) if calibrate else None,
         fitted_on={**learnt.facts(on), "notes": [*fitted.notes, *data.all_skipped, *learnt.notes()]},
         versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
     )
@@ -110,21 +109,11 @@ def fit_model(
     )
 
 
-def _one_probe(probe: str | Probe[Any]) -> Probe[Any]:
-    [resolved, *others] = resolve_probes(probe)
-    assert not others
-    return resolved
-
-
 def _one_pooling(cache: EmbeddingCache, pooling: str | None) -> str:
     found = [name for _, name in choose_poolings([cache], pooling)]
     if len(found) > 1:
         raise ProbeError(f"{cache.path.name}: has the poolings {one_of(found)}; a model reads one, so name it.")
     return found[0]
-
-
-def _temperature(task: ProbeTask, fitted: Fitted) -> float:
-    return fit_temperature(task.scored(task.resamples[0].val, fitted.val_proba))
 
 
 @dataclass(frozen=True, eq=False)

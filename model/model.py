@@ -87,7 +87,7 @@ class Model:
 
     facts: ModelFacts
     probe: Predictor
-    """Predicts from embeddings."""
+    """Predicts from embeddings; not calibrated."""
     neighbours: TrainingNeighbours | None
     """None for a fine-tuned network."""
     backbone_name: str | None = None
@@ -107,10 +107,6 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """In the order of the probabilities."""
         return self.facts.classes
-
-    def of_features(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities (n, C) float64 for features (n, D), not calibrated."""
-        return self.probe.predict_proba(X)
 
     def calibrated(self, proba: np.ndarray) -> np.ndarray:
         """Probabilities (n, C) of units, scaled by the temperature where there is one."""
@@ -139,7 +135,7 @@ class Model:
             ProbeError: the model combines images of several modalities: `predict_manifest` does.
             BackboneError, WeightsError: the backbone cannot be loaded as it was.
         """
-        return self.calibrated(self.of_features(self.embed(images)))
+        return self.calibrated(self.probe.predict_proba(self.embed(images)))
 
     def predict(self, images: Iterable[AnyImage]) -> np.ndarray:
         """The class of each image, (n,) object; arguments and errors are those of `predict_proba`."""

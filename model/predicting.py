@@ -147,7 +147,7 @@ def _predicted(model: Model, data: ProbeData) -> tuple[np.ndarray, np.ndarray]:
     Without training neighbours a percentile is NaN.
     """
     X = data.features(0, model.facts.pooling, learnt=False)
-    proba = model.of_features(X)
+    proba = model.probe.predict_proba(X)
     far = np.full(len(X), np.nan) if model.neighbours is None else model.neighbours.percentiles(X)
     if model.facts.aggregation == PREDICTIONS:
         count = int(data.usable.sum())

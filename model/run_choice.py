@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ..base import ProbeError, did_you_mean, one_of
 from ..base.text import listed
 from ..cache import find_caches
@@ -61,7 +59,8 @@ def fit_run(
         ('timm:resnet50', 'centroid')
     """
     require_manifest(run, manifest)
-    system = best_system(run, backbone=backbone, pooling=pooling, probe=probe)
+    ranked = systems_by_score(run, backbone=backbone, pooling=pooling, probe=probe)
+    system = next((one for one in ranked if can_be_saved(one)), ranked[0])
     about, leaks = run.info["probes"][system.probe], run.info["leaks"]
     chosen = probe_of_run(system.probe, about)
     name = next(one["spec"]["backbone"] for one in run.info["caches"] if one["fingerprint"] == system.fingerprint)
@@ -98,18 +97,6 @@ def require_manifest(run: Run, manifest: Manifest) -> None:
         )
 
 
-def best_system(
-    run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
-) -> SystemKey:
-    """The best of `systems_by_score` that can be saved; else the best.
-
-    Raises:
-        ProbeError: there is none.
-    """
-    ranked = systems_by_score(run, backbone=backbone, pooling=pooling, probe=probe)
-    return next((system for system in ranked if can_be_saved(run, system)), ranked[0])
-
-
 def systems_by_score(
     run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
 ) -> list[SystemKey]:
@@ -120,23 +107,8 @@ def systems_by_score(
     Raises:
         ProbeError: there is none.
     """
-    metric = find_metric(run.primary_metric)
-    scores = _scores(run, backbone, pooling, probe)
-    means = scores.groupby(list(SYSTEM))["value"].mean().dropna() * metric.sign
-    if means.empty:
-        raise ProbeError(f"no system of the run was fitted on all of train with a defined {metric.name}.")
-    ranked = [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
-    return sorted(ranked, key=lambda system: system.backbone in run.fine_tuned_on_test)
-
-
-def can_be_saved(run: Run, system: SystemKey) -> bool:
-    """Whether a model can have the probe of a system, and embed new images for it."""
-    return system.probe.partition(":")[0] in PROBES and not system.backbone.startswith(IMPORTED)
-
-
-def _scores(run: Run, backbone: str | None, pooling: str | None, probe: str | None) -> pd.DataFrame:
-    """The test scores, in the run's metric, of the systems of these names that were fitted on all of train."""
-    scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == run.primary_metric)]
+    metric, scores = find_metric(run.primary_metric), run.scores
+    scores = scores[(scores["split"] == "test") & (scores["metric"] == run.primary_metric)]
     scores = scores[scores["budget"] == FULL_TRAIN]
     for column, name in (("backbone", backbone), ("pooling", pooling), ("probe", probe)):
         there = sorted(map(str, scores[column].unique()))
@@ -146,7 +118,16 @@ def _scores(run: Run, backbone: str | None, pooling: str | None, probe: str | No
             raise ProbeError(
                 f'the run has no {column} "{name}"; it has {one_of(there)}.{did_you_mean(name or "", there)}'
             )
-    return scores
+    means = scores.groupby(list(SYSTEM))["value"].mean().dropna() * metric.sign
+    if means.empty:
+        raise ProbeError(f"no system of the run was fitted on all of train with a defined {metric.name}.")
+    ranked = [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
+    return sorted(ranked, key=lambda system: system.backbone in run.fine_tuned_on_test)
+
+
+def can_be_saved(system: SystemKey) -> bool:
+    """Whether a model can have the probe of a system, and embed new images for it."""
+    return system.probe.partition(":")[0] in PROBES and not system.backbone.startswith(IMPORTED)
 
 
 def probe_of_run(name: str, about: Mapping[str, Any]) -> Probe[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
     probe = model.probe
     if not isinstance(probe, FittedProbe) or model.neighbours is None:
         raise ProbeError("a fine-tuned network is a folder already, which can be copied and predicts as it is.")
-    arrays = {**probe.arrays, **{f"{_NEIGHBOURS}{name}": one for name, one in model.neighbours.arrays().items()}}
+    arrays = {**probe.arrays}
+    arrays |= {f"{_NEIGHBOURS}{name}": getattr(model.neighbours, name) for name in ("rows", "distances")}
     arrays |= {} if model.trained_on is None else {_TRAINED_ON: model.trained_on}
     with atomic_folder(folder, replace=True) as draft:
         # Not by `save_file`, whose files nobody else may read.
@@ -223,10 +224,7 @@ def _digest(path: Path) -> str:
     if not path.is_file():
         return ""
     with path.open("rb") as file:
-        digest = blake2b(digest_size=16)
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
 
 
 def _seal(stated: Mapping[str, Any]) -> str:

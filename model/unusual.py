@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,3 @@ class TrainingNeighbours:
         """
         found, _ = search(normalize_rows(X, _METRIC), self.rows, self.k, _METRIC)
         return 100 * np.searchsorted(self.distances, found[:, -1], side="right") / len(self.distances)
-
-    def arrays(self) -> dict[str, Any]:
-        """What `TrainingNeighbours(**arrays, k=k)` is made from again."""
-        return {"rows": self.rows, "distances": self.distances}

@@ -55,7 +55,7 @@ def test_a_preset_on_plain_features_and_a_euclidean_knn_come_back_as_they_were(
     ):
         model = fit_model(cohort.manifest, cohort.cache, probe=probe, progress=False)
         again = load_model(save_model(model, tmp_path / str(number)))
-        np.testing.assert_array_equal(again.of_features(X), model.of_features(X))
+        np.testing.assert_array_equal(again.probe.predict_proba(X), model.probe.predict_proba(X))
         np.testing.assert_array_equal(
             pickle.loads(pickle.dumps(again.probe)).predict_proba(X), again.probe.predict_proba(X)
         )
@@ -66,10 +66,10 @@ def test_features_that_mean_nothing_to_a_model_are_refused(tmp_path: Path, cohor
     cohort = cohort_of(tmp_path)
     model, X = fit_model(cohort.manifest, cohort.cache, progress=False), cohort.cache.load("cls").copy()
     with pytest.raises(ProbeError, match="another backbone"):
-        model.of_features(X[:, 1:])
+        model.probe.predict_proba(X[:, 1:])
     X[3, 2] = value
     with pytest.raises(ProbeError, match="NaN, infinite"):
-        model.of_features(X)
+        model.probe.predict_proba(X)
 
 
 def test_val_is_the_manifests_own_or_a_fifth_of_the_groups(tmp_path: Path, cohort_of: Callable) -> None:
@@ -202,7 +202,7 @@ def test_a_temperature_changes_how_sure_a_model_is_and_no_class(tmp_path: Path, 
     plain, scaled = (
         fit_model(cohort.manifest, cohort.cache, calibrate=calibrate, progress=False) for calibrate in (False, True)
     )
-    proba = plain.of_features(cohort.cache.load("cls"))
+    proba = plain.probe.predict_proba(cohort.cache.load("cls"))
     assert isinstance(scaled, Model)
     assert (scaled.calibrated(proba).argmax(axis=1) == proba.argmax(axis=1)).all()
     expected = proba ** (1 / scaled.facts.temperature)

@@ -169,7 +169,7 @@ def test_images_of_a_unit_are_combined_as_in_training(scans, tiny: Backbone, tmp
         found = predict_manifest(model, units, scans.store, **QUIET)
         X = model.embed([units.source(row).path for row in (0, 1)])
         rows = X.mean(axis=0, keepdims=True) if aggregation == "mean" else X
-        proba = model.of_features(rows).mean(axis=0)
+        proba = model.probe.predict_proba(rows).mean(axis=0)
         first = found[found["unit_id"] == table["unit_id"].iloc[0]]
         np.testing.assert_allclose(first[["p_bright", "p_dark"]].to_numpy()[0], proba, atol=1e-6)
         assert len(found) == 24
