@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ...base import ProbeError, ReportError
@@ -24,12 +26,12 @@ from ...evaluate import (
 from ...evaluate.metrics.registry import metrics_for
 from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.results.predictions import ResamplePredictions
+from ...evaluate.results.schemas import RESAMPLE
 from ...evaluate.results.trainings import TrainingProblem, training_problems
 from ...evaluate.statistics.comparison import Verdict, verdicts
 from ...evaluate.statistics.pairing import sides_of, system_labels
 from ...evaluate.statistics.summary import budgets_in_order, summarise_metrics
 from .comparisons import against_frozen, report_columns, without_frozen
-from .costs import costs_of
 
 _KEYS = list(SystemKey._fields)
 
@@ -217,9 +219,24 @@ class ReportData:
 
     @cached_property
     def costs(self) -> pd.DataFrame:
-        """What each system of the largest budget cost: the columns of `costs_of`, in the order of the summary."""
+        """What each system of the largest budget cost, in the order of the summary, with its names and its mean.
+
+        `fit_s` and `predict_s`, seconds per fit, mean over the resamples; `peak_bytes`, the most of any; `epochs` that
+        the tested model's training took, mean; `trained_parameters`. NaN where a system has no such number.
+        """
+        run, fit = self.run, [*_KEYS, *RESAMPLE]
+        fits = run.scores.drop_duplicates(fit)
+        trained = [json.loads(params).get("trained_parameters", np.nan) for params in fits["params"]]
+        table = run.timings.merge(fits[fit].assign(trained_parameters=trained), on=fit)
+        epochs = pd.DataFrame(columns=[*fit, "epochs"])
+        if run.epochs is not None:
+            epochs = run.epochs.groupby(fit)["epoch"].max().rename("epochs").reset_index()
+        table = table.merge(epochs, on=fit, how="left")
+        numbers = ("fit_s", "predict_s", "peak_bytes", "epochs", "trained_parameters")
+        how = {**dict.fromkeys(numbers, "mean"), "peak_bytes": "max"}
+        costs = table.groupby(_KEYS).agg(how).reset_index()
         named = self.summary[[*_KEYS, "label", "probe_label", "mean"]]
-        return named.merge(costs_of(self.run), on=_KEYS, how="left", validate="one_to_one")
+        return named.merge(costs, on=_KEYS, how="left", validate="one_to_one")
 
     @cached_property
     def as_published(self) -> pd.DataFrame | None:
