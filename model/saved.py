@@ -77,7 +77,7 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
             "neighbours": {"k": model.neighbours.k},
             "digests": {file.name: _digest(file) for file in sorted(draft.iterdir())},
         }
-        text = json.dumps({**stated, "seal": _seal(stated)}, indent=2, allow_nan=False)
+        text = json.dumps({**stated, "seal": fingerprint(stated, digits=32)}, indent=2, allow_nan=False)
         (draft / _FACTS).write_text(text + "\n", encoding="utf-8")
     return folder
 
@@ -204,8 +204,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
             f"{path}: is of version {stated.get('schema')}, this medprobe reads {one_of(map(str, _READABLE))}; install"
             " the one that wrote it, or fit again."
         )
-    seal = stated.pop("seal", None)
-    if seal != _seal(stated):
+    if stated.pop("seal", None) != fingerprint(stated, digits=32):
         raise ModelError(f"{path}: was edited or damaged; copy it again, or fit again.")
     return stated
 
@@ -225,8 +224,3 @@ def _digest(path: Path) -> str:
         return ""
     with path.open("rb") as file:
         return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
-
-
-def _seal(stated: Mapping[str, Any]) -> str:
-    """A digest of all that model.json has besides its seal, by way of JSON, which knows no tuples."""
-    return fingerprint(json.loads(json.dumps(stated)), digits=32)

@@ -147,7 +147,7 @@ class Run:
             rows = {name: len(getattr(self, name)) for name in tables}
             digests = {name: _digest(draft / f"{name}.parquet") for name in _SEALED if name in tables}
             stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests, **self.info}
-            text = json.dumps({**stated, "seal": _seal(stated)}, indent=2, allow_nan=False)
+            text = json.dumps({**stated, "seal": fingerprint(stated, digits=32)}, indent=2, allow_nan=False)
             (draft / _INFO).write_text(text + "\n", encoding="utf-8")
             for network in weights:
                 shutil.copytree(network, draft / "weights" / network.name, copy_function=_link_or_copy)
@@ -230,11 +230,6 @@ def _digest(path: Path) -> str:
     return blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
-def _seal(info: Mapping[str, Any]) -> str:
-    """A digest of all that run.json has besides its seal, by way of JSON, which knows no tuples."""
-    return fingerprint(json.loads(json.dumps(info)), digits=32)
-
-
 def _read_info(folder: Path) -> dict[str, Any]:
     path = folder / _INFO
     if not path.is_file():
@@ -243,7 +238,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
         seal = info.pop("seal", None) if isinstance(info, dict) else None
-        is_sealed = seal is not None and seal == _seal(info)
+        is_sealed = seal is not None and seal == fingerprint(info, digits=32)
     except (OSError, ValueError, RecursionError) as error:
         raise ReportError(f"{path}: is damaged ({first_line(error)}). Make the run again.") from error
     if not isinstance(info, dict) or info.pop("kind", None) != _KIND:
