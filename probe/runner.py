@@ -139,15 +139,9 @@ def run_probes(
         # In a function of its own, so that no name holds one matrix while the next is read.
         for cache, pooling in features:
             probe_features(cache, pooling)
-    systems = {
-        probe.name: _about(probe, aggregation, refit and all(b.whole for b in design.budgets)) for probe in resolved
-    }
+    about = {"frozen": True, "aggregation": aggregation, "refit": refit and all(b.whole for b in design.budgets)}
+    systems = {probe.name: {"label": probe.label, **about, "settings": probe.settings.facts()} for probe in resolved}
     return experiment.run(recorder, published, systems=systems, warnings=found)
-
-
-def _about(probe: Probe[Any], aggregation: str, refit: bool) -> dict[str, Any]:
-    facts = {"frozen": True, "aggregation": aggregation, "refit": refit}
-    return {"label": probe.label, **facts, "settings": probe.settings.facts()}
 
 
 def some_caches(manifest: Manifest, caches: Caches) -> list[EmbeddingCache]:

@@ -37,23 +37,6 @@ def _precision_at_hits(hits: np.ndarray) -> np.ndarray:
     return (hits * np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)).sum(axis=1)
 
 
-def _average_precision(hits: np.ndarray, label: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    return _precision_at_hits(hits) / np.maximum(hits.sum(axis=1), 1)
-
-
-def _average_precision_of_all(hits: np.ndarray, label: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    return _precision_at_hits(hits) / np.clip(relevant, 1, hits.shape[1])
-
-
-def _any(hits: np.ndarray, label: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    return np.logical_or.reduce(hits, axis=1)
-
-
-def _vote(hits: np.ndarray, label: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    # A hit has the query's class, so the vote is right where its class is that of a hit.
-    return np.logical_or.reduce((label == majority(label)[:, None]) & hits, axis=1)
-
-
 @dataclass(frozen=True)
 class Measure:
     """One score of a query."""
@@ -65,17 +48,24 @@ class Measure:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "accuracy": Measure(_any, "Accuracy@{k}", "share of queries with an image of their class among the nearest {k}"),
+    "accuracy": Measure(
+        lambda hits, *_: hits.any(axis=1),
+        "Accuracy@{k}",
+        "share of queries with an image of their class among the nearest {k}",
+    ),
     "vote": Measure(
-        _vote, "Vote@{k}", "share of queries whose class most of the nearest {k} have; of a tie, that of the nearest"
+        # A hit has the query's class, so the vote is right where its class is that of a hit.
+        lambda hits, label, _: ((label == majority(label)[:, None]) & hits).any(axis=1),
+        "Vote@{k}",
+        "share of queries whose class most of the nearest {k} have; of a tie, that of the nearest",
     ),
     "map": Measure(
-        _average_precision,
+        lambda hits, *_: _precision_at_hits(hits) / np.maximum(hits.sum(axis=1), 1),
         "mAP@{k}",
         "mean over queries of the average precision of the nearest {k}, divided by how many of these are relevant",
     ),
     "map_all": Measure(
-        _average_precision_of_all,
+        lambda hits, _, relevant: _precision_at_hits(hits) / np.clip(relevant, 1, hits.shape[1]),
         "mAP@{k} of all",
         "mean over queries of the average precision of the nearest {k}, divided by how many could be relevant at best",
     ),

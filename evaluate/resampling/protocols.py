@@ -107,7 +107,7 @@ def fixed_test(units: Units, classes: list[str], fractions: Fractions, folds: in
     return draw
 
 
-def train_and_val(units: Units, learnt: np.ndarray, classes: list[str], seed: int = 0) -> np.ndarray:
+def train_and_val(units: Units, learnt: np.ndarray, classes: list[str]) -> np.ndarray:
     """The part of each unit, (U,) int64: of those that are `learnt` (U,) bool a fifth of the groups is val, no test.
 
     Raises:
@@ -116,7 +116,7 @@ def train_and_val(units: Units, learnt: np.ndarray, classes: list[str], seed: in
     part, pool = np.full(len(units), UNUSED, np.int64), np.unique(units.group[learnt])
     counts = units.classes_by_group(learnt, len(classes))[pool]
     _require_groups(counts, classes, 2, "train and val each need one", "what is learnt from has")
-    keys = shuffled(shuffle_keys(units.group_id[pool]), seed)
+    keys = shuffled(shuffle_keys(units.group_id[pool]), 0)
     drawn = stratified_group_split(counts, keys, np.array([1 - VAL_SHARE, VAL_SHARE]), np.ones(2, np.int64))
     part[learnt] = drawn[np.searchsorted(pool, units.group[learnt])]
     return part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -77,7 +77,9 @@ def merge_runs(runs: Sequence[Run], names: Sequence[str] = (), *, seeds: Sequenc
     _check_as_published(runs, names)
     schema_of = schemas.by_table(runs[0].task)
     fitted = {name: _united(name, [getattr(run, name) for run in runs], names, schema_of[name]) for name in _FITTED}
-    merged = replace(runs[0], info=info, timings=_smallest([run.timings for run in runs]), **fitted)
+    # Of each fit the smaller seconds and bytes, which do not depend on the order of the runs.
+    timings = pd.concat([run.timings for run in runs]).groupby(_CELL, sort=True).min().reset_index()
+    merged = replace(runs[0], info=info, timings=timings, **fitted)
     _check_complete(merged)
     return merged
 
@@ -114,13 +116,15 @@ def _with_seeds(runs: Sequence[Run], names: Sequence[str], seeds: Sequence[int])
 
 
 def _only(run: Run, seeds: Sequence[int]) -> Run:
-    tables = {name: getattr(run, name) for name in (*_FITTED, "timings")}
-    kept = {
-        name: None if table is None else table[table["seed"].isin(seeds)].reset_index(drop=True)
-        for name, table in tables.items()
-    }
     info = {**run.info, "seeds": [seed for seed in run.info["seeds"] if seed in set(seeds)]}
-    return replace(run, info=info, **kept)
+    kept = _changed(run, lambda table: table[table["seed"].isin(seeds)].reset_index(drop=True))
+    return replace(kept, info=info)
+
+
+def _changed(run: Run, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Run:
+    """The run with each of its tables that have a row per fit or more changed."""
+    tables = {name: getattr(run, name) for name in (*_FITTED, "timings")}
+    return replace(run, **{name: change(table) for name, table in tables.items() if table is not None})
 
 
 # --- run.json
@@ -207,15 +211,7 @@ def _relabelled(run: Run, info: Mapping[str, Any]) -> Run:
     labels = _labels(info["caches"])
     if all(labels[fingerprint] == label for fingerprint, label in _labels(run.info["caches"]).items()):
         return run
-    tables = {name: getattr(run, name) for name in (*_FITTED, "timings")}
-    return replace(
-        run,
-        **{
-            name: table.assign(backbone=table["fingerprint"].map(labels))
-            for name, table in tables.items()
-            if table is not None
-        },
-    )
+    return _changed(run, lambda table: table.assign(backbone=table["fingerprint"].map(labels)))
 
 
 # --- what was drawn
@@ -308,11 +304,6 @@ def _united(
 
 def _by_fit(table: pd.DataFrame, fit: np.ndarray, which: np.ndarray) -> pd.DataFrame:
     return table[which].iloc[np.argsort(fit[which], kind="stable")]
-
-
-def _smallest(timings: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Of each fit the smaller seconds and bytes, which do not depend on the order of the runs."""
-    return pd.concat(timings).groupby(_CELL, sort=True).min().reset_index()
 
 
 def _same(a: pd.DataFrame, b: pd.DataFrame, schema: pa.Schema) -> bool:

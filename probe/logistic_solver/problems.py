@@ -6,8 +6,8 @@ classes, K outputs a problem; the sigmoid for two classes or one label of severa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -210,28 +210,22 @@ def _softmax_residuals(logits: np.ndarray, bounds: np.ndarray, weight: np.ndarra
     nearly certain, that difference has no digits left in float32. The same holds for the loss.
     """
     logits -= logits.max(axis=0)
-    own = _of_own_class(logits, bounds, lambda k, rows: logits[k, :, rows])
+    own = np.empty(logits.shape[1:], logits.dtype)
+    parts = [slice(*ends) for ends in pairwise(bounds)]
+    for k, rows in enumerate(parts):
+        own[:, rows] = logits[k, :, rows]
     np.exp(logits, out=logits)
-    for k in range(len(logits)):
-        logits[k, :, bounds[k] : bounds[k + 1]] = 0
+    for k, rows in enumerate(parts):
+        logits[k, :, rows] = 0
     others = logits.sum(axis=0)
     total = others + np.exp(own)
     loss = np.where(own >= 0, np.log1p(others), np.log(total) - own)
     share = weight / total
     logits *= share
     others *= share
-    for k in range(len(logits)):
-        rows = slice(bounds[k], bounds[k + 1])
+    for k, rows in enumerate(parts):
         logits[k, :, rows] = -others[:, rows]
     return dots(loss, weight)
-
-
-def _of_own_class(logits: np.ndarray, bounds: np.ndarray, of: Callable[[int, slice], np.ndarray]) -> np.ndarray:
-    own = np.empty(logits.shape[1:], logits.dtype)
-    for k in range(len(logits)):
-        rows = slice(bounds[k], bounds[k + 1])
-        own[:, rows] = of(k, rows)
-    return own
 
 
 def _sigmoid_residuals(logits: np.ndarray, signs: np.ndarray, weight: np.ndarray) -> np.ndarray:
