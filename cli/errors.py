@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ROWS = 20
 """Rows of the table that are printed."""
+_NEIGHBOURS = 3
+"""Nearest training units that are shown unless another number is given."""
 
 
 def errors(
@@ -31,7 +33,9 @@ def errors(
     probe: Annotated[
         str | None, typer.Option(help="Probe, as the run names it. [default: that of the best system]")
     ] = None,
-    neighbours: Annotated[int, typer.Option(min=0, help="Nearest training units to show; 0 needs no cache.")] = 3,
+    neighbours: Annotated[
+        int, typer.Option(min=0, help="Nearest training units to show; 0 needs no cache.")
+    ] = _NEIGHBOURS,
     cache: Store = None,
     external: Annotated[
         Path | None, typer.Option(help="The manifest that the run was tested on, under external.")
@@ -80,7 +84,12 @@ def errors(
         _write(found, out, most if page else None)
     _show(found)
     if out is None:
-        given = {"manifest": manifest, **chosen, "neighbours": neighbours, "cache": cache}
+        given = {
+            "manifest": manifest,
+            **chosen,
+            "neighbours": None if neighbours == _NEIGHBOURS else neighbours,
+            "cache": cache,
+        }
         given |= {"external": external, "external-cache": external_cache, "out": f"errors/{samples.name}"}
         words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
         say(f"Next:  {command('errors', run, *words, '--page')}")

@@ -54,8 +54,8 @@ def save_weights(
         # Not by `save_file`, whose files nobody else may read.
         (draft / WEIGHTS).write_bytes(save(_tensors(network)))
         (draft / _HEAD).write_bytes(save(_tensors(classifier.head)))
-        if trained_on is not None:
-            (draft / TRAINED_ON).write_bytes(save(_seen(classifier, trained_on)))
+        if trained_on is not None and (seen := _seen(classifier, trained_on)):
+            (draft / TRAINED_ON).write_bytes(save(seen))
         FineTuned(
             backbone=entry.name,
             source=entry.source,
@@ -121,11 +121,15 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
 
 
 def _seen(classifier: Classifier, images: np.ndarray) -> dict[str, torch.Tensor]:
-    """Digests of all images that the network was ever trained on, and which of them its backbone has learnt from."""
+    """Digests of all images that the network was ever trained on, and which of them its backbone has learnt from.
+
+    Nothing where an earlier training has left no list: one that lacks its images would be taken for whole.
+    """
     entry = classifier.made_of[0]
     tuned = FineTuned.of(entry)
-    earlier = None if tuned is None else tuned.trained_on(entry)
-    earlier = images[:0] if earlier is None else earlier
+    earlier = images[:0] if tuned is None else tuned.trained_on(entry)
+    if earlier is None:
+        return {}
     digests = np.unique(np.concatenate([images, earlier]), axis=0)
     learnt = digests if classifier.mode.trains_backbone else earlier
     known = np.isin(digest_keys(digests), digest_keys(learnt))

@@ -134,3 +134,5 @@ def test_weights_whose_list_of_images_is_lost_are_refused_and_older_ones_have_no
     cache = tuned.embed(kept)
     assert cache.info["trained_on"] == {}
     assert _CODE not in _codes(tuned.manifest, cache, protocol="holdout", seeds=[1])
+    again = tuned.train("again-older", "linear", f"timm:test_vit@{kept}")
+    assert not (again / "trained_on.safetensors").exists(), "a list without the first training would be taken for whole"
