@@ -77,7 +77,8 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
             "neighbours": {"k": model.neighbours.k},
             "digests": {file.name: _digest(file) for file in sorted(draft.iterdir())},
         }
-        text = json.dumps({**stated, "seal": fingerprint(stated, digits=32)}, indent=2, allow_nan=False)
+        seal = fingerprint(json.loads(json.dumps(stated)), digits=32)  # as it is read: keys are text
+        text = json.dumps({**stated, "seal": seal}, indent=2, allow_nan=False)
         (draft / _FACTS).write_text(text + "\n", encoding="utf-8")
     return folder
 

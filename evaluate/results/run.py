@@ -147,7 +147,8 @@ class Run:
             rows = {name: len(getattr(self, name)) for name in tables}
             digests = {name: _digest(draft / f"{name}.parquet") for name in _SEALED if name in tables}
             stated = {"kind": _KIND, "schema": SCHEMA, "rows": rows, "digests": digests, **self.info}
-            text = json.dumps({**stated, "seal": fingerprint(stated, digits=32)}, indent=2, allow_nan=False)
+            seal = fingerprint(json.loads(json.dumps(stated)), digits=32)  # as it is read: keys are text
+            text = json.dumps({**stated, "seal": seal}, indent=2, allow_nan=False)
             (draft / _INFO).write_text(text + "\n", encoding="utf-8")
             for network in weights:
                 shutil.copytree(network, draft / "weights" / network.name, copy_function=_link_or_copy)

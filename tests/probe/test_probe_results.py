@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ def test_what_is_planted_in_paths_and_ids_is_in_no_file_of_a_run(study, tmp_path
             text += pq.read_table(path).to_pandas().to_csv() + str(pq.read_schema(path).metadata)
         for planted in ("SECRET", "img-0", str(study.folder), str(tmp_path), os.fspath(Path.home()) + "/"):
             assert planted not in text, (path.name, planted)
+
+
+def test_a_run_with_numbers_as_keys_comes_back(run: Run, tmp_path: Path) -> None:
+    """JSON turns them into text, which is sorted in another order, so a seal must be of what will be read."""
+    replace(run, info={**run.info, "class_weight": {2: 1.0, 10: 3.0}}).save(tmp_path / "run")
+    assert Run.load(tmp_path / "run").info["class_weight"] == {"2": 1.0, "10": 3.0}
 
 
 def test_a_run_is_not_written_over_another_unless_that_is_asked_for(run: Run, tmp_path: Path) -> None:
