@@ -124,7 +124,8 @@ class Trial:
         again = self.run(Wanted(inside=outputs.inside | {last} if blocks else outputs.inside))
         if not all(_same(self.end, again, pooling) for pooling in available(self.end)):
             raise BackboneError(
-                "this network gives another vector each time (it masks patches at random); it cannot be used."
+                "this network gives another vector of the same image each time, as those do that mask patches at random"
+                " or add noise; it cannot be used."
             )
         if blocks and not all(_same(self.end, again.inside[last], what) for what in available(again.inside[last])):
             raise BackboneError(

@@ -110,7 +110,7 @@ def _require_once(manifest: Manifest, sample: np.ndarray, where: str) -> None:
             rows = np.flatnonzero(sample == one)
             lines.append(f"{manifest.sample_ids[one]!r} (rows {' and '.join(f'{row + 1:,}' for row in rows[:2])})")
         raise CacheError(
-            f"{where}: {counted(len(twice), 'sample')} of the manifest have several rows, e.g. {one_of(lines)}. Keep"
+            f"{where}: {counted(len(twice), 'sample')} of the manifest with several rows, e.g. {one_of(lines)}. Keep"
             " one row of each."
         )
 

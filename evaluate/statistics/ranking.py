@@ -103,7 +103,10 @@ def rank_over_datasets(
         raise ProbeError(f"ranks need runs of at least two data sets, here is {one_of(names) or 'none'}; name more.")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ProbeError(f"ranks need one run a data set, there are several of {one_of(twice)}; leave one of each.")
+        raise ProbeError(
+            f"ranks need one run a data set, there are several of {one_of(twice)}; leave one of each, or"
+            " give others their own name, of arrays by `name=`."
+        )
     metrics = [require_metric(run, metric) for run in runs]
     scores = pd.concat([_means(*one, between) for one in zip(runs, metrics, strict=True)], ignore_index=True)
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -115,7 +116,8 @@ _BEGINNINGS = (b"PK\x03\x04", b"\x80")
 
 def _read_pickle(file: Path) -> Tensors:
     # The options of a run, which MAE's code and its heirs store next to the weights: attributes and no more.
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of TorchScript, which is refused below
         content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{file.name}: holds a {type(content).__name__}, not named tensors.")

@@ -156,7 +156,7 @@ def read_cohort(
     places = [folder for folder in below if len(folder.relative_to(src).parts) <= _DEEPEST]
     folders = pd.DataFrame({"name": [folder.name for folder in places], "folder": places})
     file, label, columns = _find_labels(src, labels, label_column, kind)
-    columns = [patient_column] if patient_column else columns
+    columns = [patient_column] if patient_column else [one for one in columns if one != label]
     named_by = {label: f"--{kind.label}-column", **({patient_column: "--patient-column"} if patient_column else {})}
     table = PublishedTable(file, list(dict.fromkeys([label, *columns])), named_by=named_by)
     candidates = [(one, ids) for one in columns for ids in (table[one], fold_ids(table[one], one, silent))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,10 @@ _TAKEN = {
 """Options that the command may have anyway."""
 _NOT_COLUMNS = ("path", "label", "split")
 """Columns of a manifest that other sections make."""
+_OWN_COLUMNS = ("sample_id", "group_id", "unit_id", "modality", "frame")
+"""Columns of [columns] that mean something; under another name patients would be lost without a word."""
+_NEAR = 0.75
+"""How alike a name is a misspelling of one of them (`group`, `grup_id`), and not a name of its own (`patient_id`)."""
 
 
 def read_set(name: str) -> TableSet | FolderSet:
@@ -111,6 +116,9 @@ def _contradictions(spec: TableSet) -> Iterator[str]:
         for name in names:
             if name not in spec.columns:
                 yield f'{key}: [columns] has no "{name}".{did_you_mean(name, spec.columns)}'
+    for name in spec.columns.keys() - {*_OWN_COLUMNS, *spec.attributes, *spec.image_attributes}:
+        if near := get_close_matches(name, _OWN_COLUMNS, cutoff=_NEAR):
+            yield f'columns.{name}: did you mean "{near[0]}"? Or name it in attributes too, if it is one.'
     for name in spec.columns.keys() & _NOT_COLUMNS:
         yield f"columns.{name}: is made from [images], [labels] or the split of [rows]; omit it."
     if (frame := spec.columns.get("frame")) and frame.type != "number":

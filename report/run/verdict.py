@@ -163,7 +163,7 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
     """A sentence each."""
     yield from _leaks(data)
     yield from on_test_learnt(data)
-    if rival is not None and not rival["significant"]:
+    if rival is not None and not rival["significant"] and not data.run.fine_tuned_on_test:
         chance = "The difference may be chance: choose" if rival["advantage"] else "Choose"
         yield f"{chance} by cost or licence, or test more cases."
     if data.between == "backbones":

@@ -88,6 +88,7 @@ def test_every_key_is_documented(section: type) -> None:
         ('files = ["labels.csv"]', 'files = [{ nmes = ["a"] }]', ["rows.files[1].names", 'Did you mean "names"?']),
         ('files = ["labels.csv"]', 'files = ["{part}.csv"]', ["there is no [options.part]"]),
         ('group_id = "patient_id"', 'group_id = "{patient_id"', ["columns.group_id.sources[1]: is not a template"]),
+        ('group_id = "patient_id"', 'grup_id = "patient_id"', ['columns.grup_id: did you mean "group_id"?']),
         ('group_id = "patient_id"', 'label = "diagnosis"', ["columns.label: is made from"]),
         ("[images]", "[rows.patterns.sex]\nregex = '('\nmeaning = ''\n[images]", ["rows.patterns.sex.regex"]),
         ("[images]", "[rows.patterns.sex]\nregex = 'm'\nmeaning = ''\n[images]", ["names no group"]),
