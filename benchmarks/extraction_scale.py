@@ -59,6 +59,7 @@ class Trivial:
         assert self.spec.transform is not None
         return self.spec.transform
 
+    trained_on = None
     computes_ahead = False
     has_one_shape = False
 

@@ -43,7 +43,8 @@ def _equal_vectors(X: np.ndarray, digests: np.ndarray) -> int:
     """How many rows of X (R, D) are equal to one with another digest (R, 16); images of one colour are not counted."""
     rows, vectors = np.flatnonzero(~of_one_colour(digests)), pd.Series(dtype=np.int64)
     for columns in (_FEW, X.shape[1]):
-        vectors = pd.Series([hash(X[row, :columns].tobytes()) for row in rows], dtype=np.int64)
+        # Not a list, whose numbers would be beside the matrix in memory.
+        vectors = pd.Series(np.fromiter((hash(X[row, :columns].tobytes()) for row in rows), np.int64, len(rows)))
         alike = vectors.duplicated(keep=False).to_numpy()
         rows, vectors = rows[alike], vectors[alike]
     pixels = pd.Series([digests[row].tobytes() for row in rows], vectors.index, dtype=object)

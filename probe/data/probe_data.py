@@ -190,7 +190,7 @@ class ProbeData:
         """(R,) position in `all_units` of the unit of each row of `features`."""
         return self.all_sample_units if self.aggregation == PREDICTIONS else np.flatnonzero(self.all_usable)
 
-    @cached_property
+    @property
     def row_digests(self) -> np.ndarray:
         """(R, 16) uint8: digest of the pixels of each row of `features`, of its first sample."""
         if self.aggregation == PREDICTIONS:

@@ -364,9 +364,10 @@ def _predict(shared: _Shared, test: np.ndarray, models: list[_Model]) -> tuple[n
     for start in range(0, len(test), _AT_ONCE):  # a test may be as large as all else together
         part = slice(start, start + _AT_ONCE)
         # Summed in float64, as the estimator does: float32 rounds by the shape of the product.
-        Z = shared.rows.standardized(shared.task.X[test[part]])
+        Z = shared.rows.standardized(shared.task.X[test[part]]).astype(np.float64)
         reach = np.maximum(reach, np.maximum(Z.max(axis=0), -Z.min(axis=0)))
-        logits = columnwise(Z.astype(np.float64), weights)
+        logits = columnwise(Z, weights)
+        del Z  # or it would be in memory beside the next rows
         out[:, :, part] = logits.T.reshape(*intercepts.shape, -1) + intercepts[:, :, None]
     if shared.task.wide or len(shared.task.classes) == 2:
         return proba_of_logits(out[None])[0].transpose(0, 2, 1), reach
