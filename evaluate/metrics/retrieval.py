@@ -49,7 +49,7 @@ class Measure:
 
 MEASURES: Mapping[str, Measure] = {
     "accuracy": Measure(
-        lambda hits, *_: hits.any(axis=1),
+        lambda hits, *_: np.any(hits, axis=1),
         "Accuracy@{k}",
         "share of queries with an image of their class among the nearest {k}",
     ),
