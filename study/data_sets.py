@@ -182,13 +182,11 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source:
     options, files = _options(builder, one, source, root, out)
     files += tables
     absent = next((path for path in (source, *files) if not path.exists()), None)
-    downloaded = name == "medmnist" and bool(one.options.get("download"))
-    if absent and not downloaded:
+    if absent:
         raise AbsentError(Missing(label_of(one), absent, _published(name, builder, source)))
     left_out = [out, store_folder(study, place), Path(study.file)]
     found = listing(source, left_out) if source.is_dir() else None
-    # A published file is the same before and after its download.
-    contents = [found.digest if found else "published" if downloaded else content(source)]
+    contents = [found.digest if found else content(source)]
     contents += [content(file) for file in files if file.is_file() or name != "csv"]
     contents += [_images_of_table(one, source, root)] if name == "csv" else []
     # Where a study has variants, every row of its tables says of which one it is.
@@ -200,7 +198,7 @@ def _built(study: StudyFile, one: DataSet, place: Path, out: Path) -> Source:
         manifest=f"manifests/{label_of(one)}",
         key=fingerprint(contents, digits=10),
         # The blocks of seeds depend on it; the rows of the manifest are not known before it is built.
-        rows=found.files if found else _rows_of(source, downloaded=downloaded),
+        rows=found.files if found else _rows_of(source),
         classes=_UNKNOWN_CLASSES,
         options=(*command, relative(source, out), *options, "--name", named),
         reads=tuple(relative(path, out) for path in (source, *files) if path.exists()),
@@ -317,9 +315,7 @@ def _images_of_table(one: DataSet, table: Path, root: Path) -> str:
     return images_digest(start, named.dropna().unique())
 
 
-def _rows_of(file: Path, *, downloaded: bool) -> int:
-    if downloaded:
-        return sum(all_sets()[name_and_size(file.stem)[0]].samples.values())
+def _rows_of(file: Path) -> int:
     if file.suffix == ".npz":
         from ..manifests.builders.npz import read_shapes
 

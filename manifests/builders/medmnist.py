@@ -6,11 +6,10 @@ Layout as described at https://medmnist.com and https://github.com/MedMNIST/MedM
 from __future__ import annotations
 
 import os
-from hashlib import md5
 from pathlib import Path
 from typing import Literal
 
-from ...base import ManifestError, atomic_path, did_you_mean, one_of, progress
+from ...base import ManifestError, did_you_mean, one_of
 from ..manifest import Manifest
 from .common import Notice, silent
 from .medmnist_facts import SetFacts, all_sets, name_and_size
@@ -18,8 +17,6 @@ from .npz import build_npz, read_shapes
 
 Size = Literal["28", "64", "128", "224"]
 
-_CHUNK = 2**20
-_TIMEOUT_S = 60
 _CITATION = (
     "Yang J, Shi R, Wei D, et al. MedMNIST v2 - a large-scale lightweight benchmark for 2D and 3D biomedical image "
     "classification. Scientific Data 10:41, 2023. doi:10.1038/s41597-022-01721-8"
@@ -31,7 +28,6 @@ def build_medmnist(
     *,
     size: Size | None = None,
     slices: str = "all",
-    download: bool = False,
     name: str | None = None,
     notice: Notice = silent,
 ) -> Manifest:
@@ -45,7 +41,6 @@ def build_medmnist(
             or a file with a published name, such as data/pneumoniamnist_224.npz.
         size: image size in pixels: 28, 64, 128 or 224 (28 or 64 for 3-D sets).
         slices: slices to take from 3-D sets: all, middle, middle:N (N slices around the middle) or every:N.
-        download: download the file if it is missing, and verify its MD5.
         name: name of the data set; by default the file name.
         notice: called with a message if the numbers of samples are not the published ones.
 
@@ -54,22 +49,16 @@ def build_medmnist(
             it is published), holds images of another size, or is not in MedMNIST's layout.
     """
     try:
-        return _build(dataset, size, slices, name, notice, download=download)
+        return _build(dataset, size, slices, name, notice)
     except ManifestError as error:
         # A home is called after its user.
         raise ManifestError(str(error).replace(f"{Path.home()}{os.sep}", f"~{os.sep}")) from error
 
 
-def _build(
-    dataset: Path | str, requested: str | None, slices: str, name: str | None, notice: Notice, *, download: bool
-) -> Manifest:
+def _build(dataset: Path | str, requested: str | None, slices: str, name: str | None, notice: Notice) -> Manifest:
     facts, size, file = _find(dataset, requested)
     if not file.is_file():
-        if not download:
-            raise ManifestError(
-                f"{file}: there is no such file. Put it there from {facts.url(size)}, or add --download."
-            )
-        _fetch(facts, size, file)
+        raise ManifestError(f"{file}: there is no such file. Put it there from {facts.url(size)}.")
     # A file without a size in its name may be of any.
     if requested or file.stem.lower() != facts.name:
         shapes = [shape for array, (shape, _) in read_shapes(file).items() if array.endswith("_images")]
@@ -106,38 +95,9 @@ def _find(dataset: Path | str, requested: str | None) -> tuple[SetFacts, int, Pa
     requested = None if requested is None else str(requested)
     if requested is not None and named is not None and named != requested:
         raise ManifestError(f"{dataset}: has {named} pixels by its name, but --size is {requested}; omit one of them.")
-    wanted, sizes = requested or named or "28", {str(size): size for size in facts.md5}
+    wanted, sizes = requested or named or "28", {str(size): size for size in facts.sizes}
     if wanted not in sizes:
         where = dataset if requested is None else f"--size {requested}"
         raise ManifestError(f"{where}: {facts.title} has no size {wanted}; it has {one_of(sizes)}.")
     size, by_path = sizes[wanted], given.suffix.lower() == ".npz"
     return facts, size, given if by_path else Path.home() / ".medmnist" / facts.file_name(size)
-
-
-def _fetch(facts: SetFacts, size: int, file: Path) -> None:
-    """Downloads the published file to `file`, whole or not at all."""
-    from http.client import HTTPException
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
-    url, digest = facts.url(size), md5(usedforsecurity=False)
-    try:
-        with atomic_path(file) as temporary:
-            with urlopen(url, timeout=_TIMEOUT_S) as answer, temporary.open("wb") as written:  # noqa: S310
-                total = int(answer.headers.get("Content-Length") or 0)
-                with progress(f"Downloading {file.name}", -(-total // _CHUNK), unit="MiB") as bar:
-                    while chunk := answer.read(_CHUNK):
-                        written.write(chunk)
-                        digest.update(chunk)
-                        bar.advance()
-            if digest.hexdigest() != facts.md5[size]:
-                raise ManifestError(
-                    f"{file}: the download from {url} is not the published file (MD5 {digest.hexdigest()}, not "
-                    f"{facts.md5[size]}), and was not kept. Try again later."
-                )
-    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise ManifestError(
-            f"{file}: does not exist and cannot be downloaded: {getattr(reason, 'strerror', None) or reason}. Download "
-            f"{url} elsewhere and put it there."
-        ) from error

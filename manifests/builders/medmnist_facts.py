@@ -28,8 +28,11 @@ class SetFacts:
     license: str
     samples: Mapping[str, int]
     """Published number of samples of each split."""
-    md5: Mapping[int, str]
-    """Of the published file of each size in pixels; the keys are the sizes that exist."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """In pixels, of the published files."""
+        return (28, 64) if self.name.endswith("3d") else (28, 64, 128, 224)
 
     def file_name(self, size: int) -> str:
         """The published file name: `pneumoniamnist.npz` at 28 pixels, `pneumoniamnist_224.npz` at other sizes."""
@@ -50,7 +53,4 @@ def name_and_size(stem: str) -> tuple[str, str | None]:
 def all_sets() -> dict[str, SetFacts]:
     """Every set by name."""
     text = files(__package__ or "").joinpath("medmnist.toml").read_text(encoding="utf-8")
-    return {
-        name: SetFacts(name=name, **{**table, "md5": {int(size): digest for size, digest in table["md5"].items()}})
-        for name, table in tomllib.loads(text).items()
-    }
+    return {name: SetFacts(name=name, **table) for name, table in tomllib.loads(text).items()}

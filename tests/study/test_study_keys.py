@@ -155,14 +155,6 @@ def test_the_source_of_a_manifest_is_all_that_its_builder_reads(tmp_path: Path) 
     assert _keys(root, text, "store=caches") == seen[-1]
 
 
-def test_a_published_file_is_the_same_before_and_after_its_download(tmp_path: Path) -> None:
-    data = "{build: medmnist, source: breastmnist, options: {download: true}}"
-    text = f"data: [{data}]\nextract: {{backbones: [resnet50]}}\n"
-    before = _keys(tmp_path, text)
-    (tmp_path / "breastmnist.npz").write_bytes(b"the published file")
-    assert _keys(tmp_path, text) == before
-
-
 def test_weights_in_a_folder_count_with_all_their_files(tmp_path: Path) -> None:
     save_manifest(tmp_path / "brain.parquet")
     text = "data: [brain.parquet]\nextract: {backbones: ['dinov2-b@w']}\n"
