@@ -75,8 +75,11 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def _why(error: BaseException) -> str:
-    if "allow_pickle" in str(error) or "Python objects" in str(error):
-        return "it holds Python objects, which are never loaded; save numbers as floats and names with dtype=str"
+    if isinstance(error, UnpicklingError) or "allow_pickle" in str(error) or "Python objects" in str(error):
+        return (
+            "it is damaged, or holds Python objects, which are never loaded; save numbers as floats and names with"
+            " dtype=str"
+        )
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return first_line(error).rstrip(".")

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from ...base import CacheError, counted, one_of
 from ..hdf5 import dataset, hdf5_into
-from .arrays import read_hdf5, read_npy
+from .arrays import read_npy
 from .contents import UNNAMED, Contents, Rows, as_names, of_arrays, reading
 from .tables import read_names
 from .torch_tensors import read_tensor, write_tensor
 
 PARTS = ("train", "val", "test")
+_THINGSVISION = ("features.npy", "features.pt")
 
 
 def read_clip_benchmark(folder: Path) -> Contents:
@@ -27,7 +28,7 @@ def read_clip_benchmark(folder: Path) -> Contents:
     `--feature_root`, loaders without shuffling. Earlier versions (0394238) have no `_test` and call that part `_val`.
     """
     files = {part: folder / f"features_{part}.pt" for part in PARTS if (folder / f"features_{part}.pt").is_file()}
-    features = {part: _matrix(read_tensor(file), file) for part, file in files.items()}
+    features = {part: of_arrays({UNNAMED: read_tensor(file)}, file).vectors[UNNAMED] for part, file in files.items()}
     _require_one_width(features, folder)
     targets = [read_tensor(file) for part in features if (file := folder / f"targets_{part}.pt").is_file()]
     sizes = [len(matrix) for matrix in features.values()]
@@ -105,17 +106,15 @@ def write_trident(rows: Rows, folder: Path) -> None:
 
 
 def read_thingsvision(folder: Path) -> Contents:
-    """`features.npy`, `.hdf5`, `.pt` or `.txt`, or a folder per module of them, and `file_names.txt`.
+    """`features.npy` or `features.pt`, and `file_names.txt`.
 
-    ViCCo-Group/thingsvision, thingsvision/utils/storing/helpers.py at 08a984a, utils/data/helpers.py at b22d2ce (the
-    order of rows), and core/extraction/base.py at 027f3c0 (folders of modules, and parts such as
-    `features_0-1000.npy`).
+    ViCCo-Group/thingsvision, thingsvision/utils/storing/helpers.py at 08a984a, and utils/data/helpers.py at b22d2ce
+    (the order of rows).
     """
-    modules = {module.name: module for module in sorted(folder.iterdir()) if module.is_dir() and _features_in(module)}
-    vectors = {name: _thingsvision_matrix(module) for name, module in (modules or {UNNAMED: folder}).items()}
-    lists = [file for file in (folder / "file_names.txt", folder.parent / "file_names.txt") if file.is_file()]
-    contents = of_arrays(vectors, folder)
-    return Contents(contents.vectors, read_names(lists[0]) if lists else None)
+    file = next(folder / name for name in _THINGSVISION if (folder / name).is_file())
+    contents = of_arrays({UNNAMED: read_tensor(file)}, file) if file.suffix == ".pt" else read_npy(file)
+    names = folder / "file_names.txt"
+    return Contents(contents.vectors, read_names(names) if names.is_file() else None)
 
 
 def write_thingsvision(rows: Rows, folder: Path) -> None:
@@ -134,7 +133,7 @@ def tool_of(folder: Path) -> str | None:
     if first is not None:
         with reading(first, "HDF5"), h5py.File(first, "r", locking=False) as file:
             return "stamp" if "feats" in file else "trident" if "features" in file else None
-    if _features_in(folder) or any(_features_in(module) for module in folder.iterdir() if module.is_dir()):
+    if any((folder / name).is_file() for name in _THINGSVISION):
         return "thingsvision"
     return None
 
@@ -171,42 +170,6 @@ def _write_vector_per_file(rows: Rows, folder: Path, name: str, attributes: dict
             file.attrs.update(attributes)
 
 
-def _features_in(folder: Path) -> list[Path]:
-    """A thingsvision folder's whole file of features, or its parts in order."""
-    for suffix in (".npy", ".hdf5", ".pt", ".txt"):
-        if (whole := folder / f"features{suffix}").is_file():
-            return [whole]
-        parts = [file for file in folder.glob(f"features_*{suffix}") if re.search(r"_\d+(-\d+)?$", file.stem)]
-        if parts:
-            return sorted(parts, key=_number)
-    return []
-
-
-def _thingsvision_matrix(folder: Path) -> np.ndarray:
-    matrices = {file.name: _matrix(_read_any(file), file) for file in _features_in(folder)}
-    _require_one_width(matrices, folder)
-    return np.concatenate(list(matrices.values()))
-
-
-def _read_any(file: Path) -> np.ndarray:
-    if file.suffix == ".npy":
-        with reading(file, "npy"):
-            return np.load(file, allow_pickle=False)
-    if file.suffix == ".pt":
-        return read_tensor(file)
-    if file.suffix == ".txt":
-        with reading(file, "numbers"):
-            return np.loadtxt(file, ndmin=2)
-    return np.concatenate(list(read_hdf5(file).vectors.values()))
-
-
-def _matrix(values: np.ndarray, file: Path) -> np.ndarray:
-    if values.ndim != 2:
-        shape = " x ".join(map(str, values.shape))
-        raise CacheError(f"{file}: holds {shape} values; one vector per image is needed (flattened or averaged).")
-    return values
-
-
 def _require_one_width(matrices: dict[str, np.ndarray], where: Path) -> None:
     by_width = {matrix.shape[1]: name for name, matrix in reversed(matrices.items())}
     if len(by_width) > 1:
@@ -215,5 +178,5 @@ def _require_one_width(matrices: dict[str, np.ndarray], where: Path) -> None:
 
 
 def _number(file: Path) -> int:
-    """The first number in a file's name after its word, such as 1000 of `features_1000-2000.npy`."""
+    """The first number in a file's name, such as 10 of `img_emb_10.npy`."""
     return int(next(iter(re.findall(r"\d+", file.stem)), 0))

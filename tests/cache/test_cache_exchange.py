@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import shutil
-import zipfile
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,15 +267,11 @@ def test_tile_features_are_refused_with_the_way_out(cohort, tmp_path) -> None:
             _import(cohort, folder)
 
 
-def test_thingsvision_parts_and_modules_are_read_in_order(cohort, tmp_path) -> None:
-    module = tmp_path / "out" / "features.10"
-    module.mkdir(parents=True)
-    for start, end in ((0, 4), (4, 20), (20, 24)):
-        np.save(module / f"features_{start}-{end}.npy", cohort.vectors[start:end])
+def test_tensors_of_thingsvision_are_read(cohort, tmp_path) -> None:
+    write_tensor(cohort.vectors, tmp_path / "features.pt")
     names = [f"{path}\n" for path in cohort.manifest.table["path"]]
-    (tmp_path / "out" / "file_names.txt").write_text("".join(names), encoding="utf-8")
-    imported = _import(cohort, tmp_path / "out")
-    assert np.array_equal(imported.load("features.10"), cohort.vectors)
+    (tmp_path / "file_names.txt").write_text("".join(names), encoding="utf-8")
+    assert np.array_equal(_import(cohort, tmp_path).load("embedding"), cohort.vectors)
 
 
 def test_samples_without_a_row_are_quarantined_on_request(cohort, tmp_path) -> None:
@@ -334,20 +327,6 @@ def test_a_csv_gives_every_float32_back(tmp_path_factory, matrix) -> None:
     file = tmp_path_factory.getbasetemp() / "one.csv"
     write_csv(Rows(np.array(["a", "b", "c"], object), {"v": matrix}), file)
     assert read_csv(file).vectors["v"].tobytes() == matrix.tobytes()
-
-
-def test_a_tensor_file_executes_nothing(tmp_path) -> None:
-    class Harm:
-        def __reduce__(self) -> tuple:
-            return (Path.touch, (tmp_path / "harm",))
-
-    buffer = io.BytesIO()
-    pickle.Pickler(buffer, 2).dump(Harm())
-    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
-        archive.writestr("archive/data.pkl", buffer.getvalue())
-    with pytest.raises(CacheError, match="never executed"):
-        read_tensor(tmp_path / "x.pt")
-    assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize("file", [*_FILES, "x.pt"])
