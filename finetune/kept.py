@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import WeightsError
 from ..cache import EmbeddingSpec
 from ..extract import Backbone
 from ..extract.device import choose_device
 from ..extract.runtimes import TorchEmbedder, Vectors
-from ..extract.weights.fine_tuned import DESCRIPTION, TRAINED_ON, FineTuned
+from ..extract.weights.fine_tuned import TRAINED_ON, FineTuned
 from ..extract.weights.tensors import tensors_digest
 from ..manifests import IntensityPolicy
 from .network.classifier import Classifier
@@ -24,8 +23,6 @@ from .training.losses import probabilities
 
 LOGITS = "logits"
 """What takes the place of a pooling."""
-_NEEDED = {"dataset", "units", "system", "task", "classes", "loss", "reading", "metric", "params"}
-"""Of `about`, for predictions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,21 +33,18 @@ class KeptNetwork:
     """What it was trained for; see `FineTuned.about`."""
     backbone: Backbone
     """Its vectors are logits, learnt from the images of train and val."""
+    trained_on: np.ndarray
+    """(n, 16) uint8: digests of those images, and of what its backbone had learnt from before."""
 
     @classmethod
     def load(cls, folder: Path, *, device: str) -> KeptNetwork:
         """Reads a folder of `RUN/weights`.
 
         Raises:
-            WeightsError, BackboneError: as `load_classifier`; or the folder does not say what predictions need.
+            WeightsError, BackboneError: as `load_classifier`.
         """
         tuned = FineTuned.read(folder)
         about = tuned.about
-        if missing := sorted(_NEEDED - about.keys()):
-            raise WeightsError(
-                f"{folder}: {DESCRIPTION} does not say what predictions need ({', '.join(missing)}), as an older"
-                " medprobe has written it; train again with --keep-weights. As a backbone the network can be used."
-            )
         place = choose_device(device)
         classifier = load_classifier(folder, device=str(place))
         entry = tuned.entry(folder)
@@ -63,11 +57,11 @@ class KeptNetwork:
             precision="fp32",
             reading=IntensityPolicy(**about["reading"]).in_spec,
         )
-        dims, logits = {LOGITS: tuned.cut_points or tuned.outputs}, _Logits(classifier)
+        dims, logits = {LOGITS: tuned.outputs}, _Logits(classifier)
         # The head has learnt too, so that logits are of more images than the backbone's own vectors.
         seen = tuned.read_weights(folder / TRAINED_ON)["digests"].numpy()
         embedder = TorchEmbedder(logits, place, "fp32")
-        return cls(about, Backbone(entry, spec, dims, place, logits, embedder, trained_on=seen))
+        return cls(about, Backbone(entry, spec, dims, place, logits, embedder, trained_on=seen), seen)
 
     def predict_proba(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities (n, C) float64 of logits (n, outputs)."""

@@ -137,7 +137,7 @@ class Fits:
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None
         facts = json.loads(str(arrays.pop("facts")))
-        if facts.pop("name", name) != name:
+        if facts.pop("name") != name:
             return None
         proba = {name: arrays.pop(name) for name in ("val_proba", "test_proba")}
         return FitResult(Resample(resample.seed, **arrays, fold=resample.fold), **proba, **facts)

@@ -105,7 +105,7 @@ def fit_model(
         facts,
         FittedProbe.of(resolved.family, fitted.estimator),
         TrainingNeighbours.of(task.X[rows], group),
-        trained_on=data.distinct_digests(learnt.chosen[data.all_sample_units]),
+        data.distinct_digests(learnt.chosen[data.all_sample_units]),
     )
 
 

@@ -90,11 +90,11 @@ class Model:
     """Predicts from embeddings; not calibrated."""
     neighbours: TrainingNeighbours | None
     """None for a fine-tuned network."""
+    trained_on: np.ndarray
+    """(n, 16) uint8: digests of the pixels of the images that it was fitted on."""
     backbone_name: str | None = None
     """Its name with the place of local weights; a model holds no folders."""
     device: str = "auto"
-    trained_on: np.ndarray | None = None
-    """(n, 16) uint8: digests of the pixels of the images that it was fitted on; None of models saved without them."""
     network: Backbone | None = None
     """A fine-tuned network, whose vectors are logits."""
 

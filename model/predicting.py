@@ -157,13 +157,12 @@ def _predicted(model: Model, data: ProbeData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _trained_on(model: Model, data: ProbeData) -> pd.Series:
-    """(U,) nullable: whether the model or its network was trained on an image of each unit; missing where not known."""
+    """(U,) nullable: whether the model or its network was trained on an image of each unit; missing without vectors."""
     found = pd.Series(pd.NA, np.arange(len(data.units)), "boolean")
-    if model.trained_on is not None:
-        [cache] = data.caches
-        seen = np.isin(digest_keys(data.all_digests), digest_keys(model.trained_on))
-        seen |= cache.trained_on[cache.rows_of(data.sample_ids)]
-        found[data.usable] = np.bincount(data.unit, seen, int(data.usable.sum())) > 0
+    [cache] = data.caches
+    seen = np.isin(digest_keys(data.all_digests), digest_keys(model.trained_on))
+    seen |= cache.trained_on[cache.rows_of(data.sample_ids)]
+    found[data.usable] = np.bincount(data.unit, seen, int(data.usable.sum())) > 0
     return found
 
 

@@ -20,8 +20,8 @@ from .estimators import FittedProbe
 from .model import Model, ModelFacts
 from .unusual import TrainingNeighbours
 
-SCHEMA, _READABLE = 2, (1, 2)
-"""Version of the folder; it goes up when what is written can no longer be read as before. 1 had no `trained_on`."""
+SCHEMA = 2
+"""Version of the folder; it goes up when what is written can no longer be read as before."""
 _KIND = "medprobe model"
 _FACTS, _ARRAYS = "model.json", "model.safetensors"
 _NETWORK = "network.json"
@@ -62,7 +62,7 @@ def save_model(model: Model, folder: Path | str, *, overwrite: bool = False) -> 
         raise ProbeError("a fine-tuned network is a folder already, which can be copied and predicts as it is.")
     arrays = {**probe.arrays}
     arrays |= {f"{_NEIGHBOURS}{name}": getattr(model.neighbours, name) for name in ("rows", "distances")}
-    arrays |= {} if model.trained_on is None else {_TRAINED_ON: model.trained_on}
+    arrays[_TRAINED_ON] = model.trained_on
     with atomic_folder(folder, replace=True) as draft:
         # Not by `save_file`, whose files nobody else may read.
         (draft / _ARRAYS).write_bytes(save({name: np.ascontiguousarray(one) for name, one in arrays.items()}))
@@ -119,12 +119,12 @@ def load_model(folder: Path | str, *, backbone: str | None = None, device: str =
         facts = _facts_of(stated)
         arrays = _read_arrays(folder / _ARRAYS)
         texts = {Path(name).stem: (folder / name).read_text(encoding="utf-8") for name in digests if name != _ARRAYS}
-        trained_on = arrays.pop(_TRAINED_ON, None)
+        trained_on = arrays.pop(_TRAINED_ON)
         own = {name: one for name, one in arrays.items() if not name.startswith(_NEIGHBOURS)}
         probe = FittedProbe(facts.family, stated["probe"], own, texts)
         near = {name.removeprefix(_NEIGHBOURS): one for name, one in arrays.items() if name.startswith(_NEIGHBOURS)}
         neighbours = TrainingNeighbours(**near, k=stated["neighbours"]["k"])
-        return Model(facts, probe, neighbours, backbone, device, trained_on)
+        return Model(facts, probe, neighbours, trained_on, backbone, device)
     except (KeyError, TypeError, ValueError, CacheError) as error:
         raise ModelError(f"{folder}: cannot be read ({first_line(error)}); fit again.") from error
 
@@ -155,7 +155,7 @@ def _of_network(folder: Path, backbone: str | None, device: str) -> Model:
         fitted_on={"dataset": about["dataset"], "units": about["units"]},
         versions={},
     )
-    return Model(facts, network, None, trained_on=network.backbone.trained_on, network=network.backbone)
+    return Model(facts, network, None, network.trained_on, network=network.backbone)
 
 
 def require_place(folder: Path, *, overwrite: bool) -> None:
@@ -200,10 +200,10 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: is damaged ({first_line(error)}); copy it again, or fit again.") from error
     if not isinstance(stated, dict) or stated.get("kind") != _KIND:
         raise ModelError(f"{path}: does not describe a model of medprobe; give the folder that `medprobe fit` wrote.")
-    if stated.get("schema") not in _READABLE:
+    if stated.get("schema") != SCHEMA:
         raise ModelError(
-            f"{path}: is of version {stated.get('schema')}, this medprobe reads {one_of(map(str, _READABLE))}; install"
-            " the one that wrote it, or fit again."
+            f"{path}: is of version {stated.get('schema')}, this medprobe reads {SCHEMA}; install the one that"
+            " wrote it, or fit again."
         )
     if stated.pop("seal", None) != fingerprint(stated, digits=32):
         raise ModelError(f"{path}: was edited or damaged; copy it again, or fit again.")

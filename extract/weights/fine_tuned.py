@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from ..catalogue import Entry, Local
 from .tensors import read_tensors
 
 WEIGHTS, TRAINED_ON, DESCRIPTION = "weights.safetensors", "trained_on.safetensors", "network.json"
-_SCHEMA = 2
-"""Version of the folder. Version 1, without digests and seal, is read too."""
+_SCHEMA = 3
+"""Version of the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,11 @@ class FineTuned:
     """The architecture that reads tokens; empty where none does."""
     outputs: int
     """Logits of the head, which is in a file of its own."""
-    cut_points: int
-    """Between ordered classes, on one logit; 0 where each class has a logit."""
     about: Mapping[str, Any]
     """What it was trained for: data set, classes, loss, intensity policy, seed. Predictions need it."""
     versions: Mapping[str, str]
     """Of the libraries that wrote it."""
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str]
     """SHA-256 of the files of weights."""
 
     def write(self, folder: Path) -> None:
@@ -69,10 +67,12 @@ class FineTuned:
         try:
             fields = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             seal, own = fields.pop("seal", ""), fingerprint(fields, digits=32)
-            schema = fields.pop("schema")
-            if schema not in (1, _SCHEMA):
-                raise WeightsError(f"{DESCRIPTION} is of version {schema}, and this one reads up to {_SCHEMA}.")
-            if schema == _SCHEMA and seal != own:
+            if (schema := fields.pop("schema")) != _SCHEMA:
+                raise WeightsError(
+                    f"{folder}: {DESCRIPTION} is of version {schema}, and this medprobe reads {_SCHEMA}; install the"
+                    " one that wrote it, or train again with --keep-weights."
+                )
+            if seal != own:
                 raise WeightsError(f"{folder}: {DESCRIPTION} was edited or damaged; copy it again from the run.")
             return cls(**{**fields, "transform": TransformSpec(**fields["transform"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -104,18 +104,15 @@ class FineTuned:
 
     def read_weights(self, file: Path) -> dict[str, torch.Tensor]:
         """The tensors of a file of this network; WeightsError where it is another network's, or was altered."""
-        expected = self.digests.get(file.name, "")
-        if expected and not (file.is_file() and sha256_of(file) == expected):
+        if not file.is_file() or sha256_of(file) != self.digests[file.name]:
             raise WeightsError(
                 f"{file}: is not the file that {DESCRIPTION} beside it describes: it is missing, was altered or is of"
                 " another network. Copy the whole folder again from the run."
             )
         return read_tensors(file)
 
-    def trained_on(self, entry: Entry) -> np.ndarray | None:
-        """Digests of the images that the backbone has learnt from, (n, 16) uint8; None where the folder has no list."""
-        if TRAINED_ON not in self.digests:
-            return None
+    def trained_on(self, entry: Entry) -> np.ndarray:
+        """Digests of the images that the backbone has learnt from, (n, 16) uint8."""
         assert isinstance(entry.weights, Local)
         path = entry.weights.path
         seen = self.read_weights((path if path.is_dir() else path.parent) / TRAINED_ON)

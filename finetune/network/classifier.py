@@ -37,7 +37,7 @@ class Classifier(nn.Module):
     """The backbone that it is a copy of, where `make_classifier` made it."""
 
     def __init__(
-        self, vectors: Vectors, head: nn.Module, mode: Mode, trained: Collection[str], notes: Sequence[str] = ()
+        self, vectors: Vectors, head: Head | TokenHead, mode: Mode, trained: Collection[str], notes: Sequence[str] = ()
     ) -> None:
         """Takes the names of the parameters of `vectors.network` that are trained; the head is trained whole."""
         super().__init__()

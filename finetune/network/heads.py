@@ -61,26 +61,6 @@ class Head(nn.Sequential):
             return super().forward(input.float())
 
 
-class CutPoints(nn.Module):
-    """From a score (B, 1) to the logits (B, classes - 1) of being above each cut point.
-
-    The first cut point and the logarithms of the steps between them are what is trained, so that they stay in order.
-    """
-
-    def __init__(self, classes: int) -> None:
-        """Begins where all classes are equally likely at a score of zero."""
-        super().__init__()
-        shares = torch.arange(1, classes) / classes
-        cuts = torch.logit(shares)
-        self.first = nn.Parameter(cuts[:1].clone())
-        self.log_steps = nn.Parameter(cuts.diff().log())
-
-    def forward(self, score: torch.Tensor) -> torch.Tensor:
-        """Logits of scores."""
-        cuts = torch.cat([self.first, self.first + self.log_steps.exp().cumsum(0)])
-        return score - cuts
-
-
 class TokenHead(nn.Module):
     """Tokens (B, N, D) to logits float32 (B, outputs), by a transformer, as in Palés Huix et al. (WACV 2024).
 

@@ -23,16 +23,13 @@ from ...extract.catalogue import LIBRARIES
 from ...extract.weights.fine_tuned import TRAINED_ON, WEIGHTS, FineTuned
 from ...extract.weights.loading import as_is, load_file
 from .classifier import Classifier, assemble
-from .heads import CutPoints, Head, TokenHead
 from .lora import merge_updates
 from .modes import Mode
 
 _HEAD = "head.safetensors"
 
 
-def save_weights(
-    classifier: Classifier, folder: Path, about: Mapping[str, Any], trained_on: np.ndarray | None = None
-) -> None:
+def save_weights(classifier: Classifier, folder: Path, about: Mapping[str, Any], trained_on: np.ndarray) -> None:
     """Writes a folder with `weights.safetensors`, `head.safetensors`, `trained_on.safetensors` and `network.json`.
 
     The first is the backbone as its library has it, updates of LoRA added to its weights: `NAME@FOLDER` is a backbone
@@ -45,7 +42,6 @@ def save_weights(
     """
     entry, spec = classifier.made_of
     mode, network = classifier.mode, classifier.vectors.network
-    inner, points = _parts(classifier.head)
     config = entry.config or ADAPTERS[entry.source].config(network, entry) or None
     if mode.kind == "lora":
         network = deepcopy(network)
@@ -54,8 +50,7 @@ def save_weights(
         # Not by `save_file`, whose files nobody else may read.
         (draft / WEIGHTS).write_bytes(save(_tensors(network)))
         (draft / _HEAD).write_bytes(save(_tensors(classifier.head)))
-        if trained_on is not None and (seen := _seen(classifier, trained_on)):
-            (draft / TRAINED_ON).write_bytes(save(seen))
+        (draft / TRAINED_ON).write_bytes(save(_seen(classifier, trained_on)))
         FineTuned(
             backbone=entry.name,
             source=entry.source,
@@ -69,8 +64,7 @@ def save_weights(
             mode=mode.name,
             dropped=mode.dropped,
             deit=mode.deit.partition("@")[0],
-            outputs=inner.output.out_features,
-            cut_points=points,
+            outputs=classifier.head.output.out_features,
             about=about,
             versions={name: version(name) for name in sorted({"medprobe", "torch", LIBRARIES[entry.source]})},
             digests={name: sha256_of(draft / name) for name in sorted(file.name for file in draft.iterdir())},
@@ -85,13 +79,15 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
         BackboneError: the installed library does not have the architecture.
 
     Examples:
+        >>> import numpy as np
         >>> import torch
         >>> from medprobe.extract import load_backbone
         >>> from medprobe.finetune import load_classifier
         >>> from medprobe.finetune.network.classifier import make_classifier
         >>> from medprobe.finetune.network.saved import save_weights
         >>> backbone = load_backbone("timm:test_resnet@random", image_size=64, device="cpu", runtime="torch")
-        >>> save_weights(make_classifier(backbone, "full", 3), folder / "tuned", {"classes": ["a", "b", "c"]})
+        >>> images = np.zeros((1, 16), np.uint8)
+        >>> save_weights(make_classifier(backbone, "full", 3), folder / "tuned", {"classes": ["a", "b", "c"]}, images)
         >>> classifier = load_classifier(folder / "tuned")
         >>> classifier(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape
         torch.Size([1, 3])
@@ -111,8 +107,6 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
     plain = replace(mode, kind="linear", number=None) if mode.kind == "lora" else mode
     plain = replace(plain, deit=f"{tuned.deit}@random") if tuned.deit else plain
     classifier = assemble(vectors, plain, tuned.outputs)
-    if tuned.cut_points:
-        classifier.head = nn.Sequential(classifier.head, CutPoints(tuned.cut_points + 1))
     load_file(classifier.vectors.network, tensors, WEIGHTS, entry, as_is)
     load_file(classifier.head, head, _HEAD, entry, as_is)
     classifier.mode = mode
@@ -121,28 +115,14 @@ def load_classifier(folder: Path, *, device: str = "cpu") -> Classifier:
 
 
 def _seen(classifier: Classifier, images: np.ndarray) -> dict[str, torch.Tensor]:
-    """Digests of all images that the network was ever trained on, and which of them its backbone has learnt from.
-
-    Nothing where an earlier training has left no list: one that lacks its images would be taken for whole.
-    """
+    """Digests of all images that the network was ever trained on, and which of them its backbone has learnt from."""
     entry = classifier.made_of[0]
     tuned = FineTuned.of(entry)
     earlier = images[:0] if tuned is None else tuned.trained_on(entry)
-    if earlier is None:
-        return {}
     digests = np.unique(np.concatenate([images, earlier]), axis=0)
     learnt = digests if classifier.mode.trains_backbone else earlier
     known = np.isin(digest_keys(digests), digest_keys(learnt))
     return {"digests": torch.from_numpy(digests), "backbone": torch.from_numpy(known)}
-
-
-def _parts(head: nn.Module) -> tuple[Head | TokenHead, int]:
-    """The head that a classifier was made with, and how many cut points there are on its one output, if any."""
-    points = 0
-    if isinstance(head, nn.Sequential) and isinstance(last := head[-1], CutPoints):
-        head, points = head[0], 1 + len(last.log_steps)
-    assert isinstance(head, Head | TokenHead)
-    return head, points
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -10,18 +10,16 @@ import numpy as np
 import torch
 from scipy.special import expit as sigmoid
 from scipy.special import softmax
-from torch import nn
 from torch.nn import functional as F  # noqa: N812  (its usual name)
 
 from ...base import one_of
 from ...base.errors import FinetuneError
-from ..network.heads import CutPoints
 from .recipe import Recipe
 
 _LOSSES = {
     "binary": ("cross-entropy",),
     "multiclass": ("cross-entropy",),
-    "ordinal": ("cross-entropy", "corn", "cumulative-link"),
+    "ordinal": ("cross-entropy", "corn"),
     "multilabel": ("bce",),
 }
 """By task; the first is `auto`."""
@@ -61,10 +59,6 @@ class Loss(ABC):
         """The loss of all images."""
         return self.sums(logits, y).sum() / self.weights(y).sum()
 
-    def head(self, head: nn.Module) -> nn.Module:
-        """What gives the outputs, from a head that has as many (`outputs`)."""
-        return head
-
 
 def probabilities(logits: np.ndarray, loss: str, constant: Mapping[str, float] | None = None) -> np.ndarray:
     """`Loss.probabilities` of a loss that has these `facts`."""
@@ -76,7 +70,7 @@ def probabilities(logits: np.ndarray, loss: str, constant: Mapping[str, float] |
         for label, value in (constant or {}).items():
             above[:, int(label)] = value
         return above
-    above = np.cumprod(above, axis=1) if loss == "corn" else above
+    above = np.cumprod(above, axis=1)
     return -np.diff(above, axis=1, prepend=1.0, append=0.0)
 
 
@@ -92,7 +86,7 @@ def make_loss(recipe: Recipe, task: str, y: np.ndarray) -> Loss:
     name = known[0] if recipe.loss == "auto" else recipe.loss
     if name not in known:
         raise FinetuneError(f"loss={name} is not for {task} tasks; there are {one_of(known)}.")
-    if recipe.label_smoothing and name in ("corn", "cumulative-link"):
+    if recipe.label_smoothing and name == "corn":
         raise FinetuneError(f"loss={name} has no label smoothing; set label_smoothing=0, or another loss.")
     balanced = recipe.class_weight == "balanced"
     if name == "bce":
@@ -101,8 +95,6 @@ def make_loss(recipe: Recipe, task: str, y: np.ndarray) -> Loss:
     class_weight = len(y) / (len(counts) * counts) if balanced else np.ones(len(counts))
     if name == "corn":
         return _Corn(class_weight)
-    if name == "cumulative-link":
-        return _CumulativeLink(class_weight)
     return _CrossEntropy(class_weight, recipe.label_smoothing)
 
 
@@ -178,20 +170,3 @@ class _Corn(_OfClasses):
 
     def weights(self, y: torch.Tensor) -> torch.Tensor:
         return super().weights(y) * (y + 1).clamp(max=self.outputs)  # an image counts once per output it teaches
-
-
-class _CumulativeLink(_OfClasses):
-    """Proportional odds (McCullagh 1980): one score and rising cut points, P(class > k) = sigmoid(score - cut k)."""
-
-    name = "cumulative-link"
-    outputs = 1
-
-    def head(self, head: nn.Module) -> nn.Module:
-        return nn.Sequential(head, CutPoints(self.classes))
-
-    def sums(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        # P(class = k) = sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)) of the outputs a = k - 1 and
-        # b = k. The first class has no a and the last no b: their factors are one.
-        above, below = F.pad(F.logsigmoid(logits), (1, 0)), F.pad(F.logsigmoid(-logits), (0, 1))
-        between = F.pad(torch.log(-torch.expm1(logits.diff(dim=1))), (1, 1))
-        return F.nll_loss(above + below + between, y, self.class_weight.to(logits.device), reduction="none")

@@ -79,8 +79,8 @@ class Recipe(Augmentation, frozen=True):
     """Steps in which it does; where it is set, `warmup_epochs` does not count."""
     clip_grad: PositiveFloat | None = 1.0
     """Largest norm of the gradient."""
-    loss: Literal["auto", "cross-entropy", "bce", "corn", "cumulative-link"] = "auto"
-    """`auto`: bce for several labels per image, else cross-entropy. Of ordered classes also corn, cumulative-link."""
+    loss: Literal["auto", "cross-entropy", "bce", "corn"] = "auto"
+    """`auto`: bce for several labels per image, else cross-entropy. Of ordered classes also corn."""
     class_weight: Literal["balanced"] | None = None
     """`balanced`: every class weighs the same."""
     label_smoothing: Share = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from ...base.errors import FinetuneError
 from ...evaluate.resampling.resample import Resample
@@ -31,13 +30,10 @@ def make_start(backbone: Backbone, mode: Mode, recipe: Recipe, task: ProbeTask, 
     check_start(mode, recipe)
     if recipe.head_init == "probe":
         weight, bias = probe_head(task, resample, class_weight=recipe.class_weight)
-        output = classifier.head.get_submodule("output")
-        assert isinstance(output, nn.Linear)
+        output = classifier.head.output
         with torch.no_grad():
             output.weight.copy_(torch.from_numpy(weight))
             output.bias.copy_(torch.from_numpy(bias))
-    # On the network's device, and among what is trained from here on.
-    classifier.head = loss.head(classifier.head).to(next(classifier.parameters()).device)
     return classifier
 
 
@@ -54,7 +50,7 @@ def check_start(mode: Mode, recipe: Recipe) -> None:
             f"head_init=probe needs a linear head on the vector of the whole backbone, which {mode.name} does not have;"
             " set head_init=random, or choose another mode."
         )
-    if recipe.head_init == "probe" and recipe.loss in ("corn", "cumulative-link"):
+    if recipe.head_init == "probe" and recipe.loss == "corn":
         raise FinetuneError(f"head_init=probe does not work with loss={recipe.loss}; set head_init=random.")
 
 

@@ -1,4 +1,4 @@
-"""Losses and probabilities against torch, scikit-learn and statsmodels."""
+"""Losses and probabilities against torch, SciPy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from medprobe.base.errors import FinetuneError
-from medprobe.finetune.training.losses import CutPoints, make_loss
+from medprobe.finetune.training.losses import make_loss
 from medprobe.finetune.training.recipe import Recipe
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
-from statsmodels.miscmodels.ordinal_model import OrderedModel
 from torch import nn
 
 _RNG = np.random.default_rng(0)
@@ -77,22 +76,7 @@ def test_probabilities_of_corn_are_products_of_conditional_ones() -> None:
     assert np.allclose(loss.probabilities(np.array([[2.0, -1.0, 0.5]]))[0], expected, atol=1e-15)
 
 
-def test_cumulative_links_are_statsmodels_proportional_odds() -> None:
-    loss = make_loss(_recipe(loss="cumulative-link"), "ordinal", _Y)
-    cuts = CutPoints(4)
-    with torch.no_grad():
-        cuts.first.fill_(-0.7)
-        cuts.log_steps.copy_(torch.tensor([0.3, -1.2]))
-    x = _RNG.normal(size=len(_Y))
-    logits = cuts(torch.from_numpy(1.3 * x[:, None]).float()).detach()
-    model = OrderedModel(_Y, x[:, None], distr="logit")
-    parameters = np.array([1.3, -0.7, 0.3, -1.2])  # the slope, the first cut point, the logarithms of the steps
-    assert float(loss.mean(logits, torch.from_numpy(_Y))) == pytest.approx(-model.loglike(parameters) / 56, rel=1e-6)
-    expected = model.predict(parameters, exog=x[:, None])
-    assert np.allclose(loss.probabilities(logits.numpy()), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["cross-entropy", "corn", "cumulative-link"])
+@pytest.mark.parametrize("name", ["cross-entropy", "corn"])
 def test_probabilities_of_extreme_outputs_sum_to_one(name) -> None:
     loss = make_loss(_recipe(loss=name), "ordinal", _Y)
     logits = np.sort(np.random.default_rng(1).normal(0, 300, (50, max(loss.outputs, 3))))[:, ::-1]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from medprobe.base import WeightsError
 from medprobe.extract import catalogue, load_backbone, preprocessing_of, resolve
 from medprobe.finetune import load_classifier
 from medprobe.finetune.network.classifier import Classifier, make_classifier
-from medprobe.finetune.network.heads import CutPoints, Rescaling
+from medprobe.finetune.network.heads import Rescaling
 from medprobe.finetune.network.saved import save_weights
 
+_NO_IMAGES = np.empty((0, 16), np.uint8)
 _CASES = [
     ("tiny-vit", "full", 64),
     ("tiny-cnn", "partial:2", 96),
@@ -50,7 +52,7 @@ def test_a_kept_network_is_a_classifier_and_a_backbone(tiny_backbone, images_for
     backbone = tiny_backbone(name, image_size=size)
     images = images_for(backbone)
     classifier = _trained(make_classifier(backbone, mode, 3))
-    save_weights(classifier, tmp_path / "kept", {"classes": ["a", "b", "c"]})
+    save_weights(classifier, tmp_path / "kept", {"classes": ["a", "b", "c"]}, _NO_IMAGES)
     loaded = load_classifier(tmp_path / "kept")
     assert loaded.mode == classifier.mode or "tokens" in mode
     with torch.no_grad():
@@ -68,18 +70,9 @@ def test_a_kept_network_is_a_classifier_and_a_backbone(tiny_backbone, images_for
         torch.testing.assert_close(vectors, expected, atol=5e-6, rtol=1e-5)
 
 
-def test_a_head_with_cut_points_is_kept(tiny_backbone, images_for, tmp_path: Path) -> None:
-    classifier = make_classifier(tiny_backbone("tiny-resnet"), "linear", 1)
-    classifier.head = torch.nn.Sequential(classifier.head, CutPoints(4))
-    save_weights(_trained(classifier), tmp_path / "kept", {})
-    images = images_for(tiny_backbone("tiny-resnet"))
-    with torch.no_grad():
-        torch.testing.assert_close(load_classifier(tmp_path / "kept")(images), classifier(images))
-
-
 def test_a_kept_network_can_take_another_size_again(tiny_backbone, tmp_path: Path) -> None:
     classifier = make_classifier(tiny_backbone("tiny-blip", image_size=64), "full", 3)
-    save_weights(classifier, tmp_path / "kept", {})
+    save_weights(classifier, tmp_path / "kept", {}, _NO_IMAGES)
     other = load_backbone(f"tiny-blip@{tmp_path}/kept", device="cpu", runtime="torch", image_size=32)
     assert (other.transform.size, other.spec.positions) == ((32, 32), "bicubic")
     assert other.network.embeddings.position_embedding.shape == (1, 17, 48)
@@ -88,7 +81,7 @@ def test_a_kept_network_can_take_another_size_again(tiny_backbone, tmp_path: Pat
 def test_a_network_without_its_last_blocks_is_a_classifier_and_no_backbone(tiny_backbone, images_for, tmp_path) -> None:
     backbone = tiny_backbone("tiny-swin")
     classifier = _trained(make_classifier(backbone, "drop-last:1+full", 3))
-    save_weights(classifier, tmp_path / "kept", {})
+    save_weights(classifier, tmp_path / "kept", {}, _NO_IMAGES)
     with torch.no_grad():
         assert torch.equal(load_classifier(tmp_path / "kept")(images_for(backbone)), classifier(images_for(backbone)))
     with pytest.raises(WeightsError, match=r"without its last blocks \(drop-last:1\+full\).*load_classifier"):
@@ -98,7 +91,7 @@ def test_a_network_without_its_last_blocks_is_a_classifier_and_no_backbone(tiny_
 def test_a_kept_network_needs_no_catalogue_and_no_hub(tiny_backbone, images_for, tmp_path, monkeypatch) -> None:
     backbone = tiny_backbone("tiny-blip")
     classifier = _trained(make_classifier(backbone, "full", 3))
-    save_weights(classifier, tmp_path / "kept", {})
+    save_weights(classifier, tmp_path / "kept", {}, _NO_IMAGES)
     monkeypatch.delitem(catalogue(), "tiny-blip")
     with torch.no_grad():
         assert torch.equal(load_classifier(tmp_path / "kept")(images_for(backbone)), classifier(images_for(backbone)))
@@ -108,7 +101,7 @@ def test_a_kept_network_needs_no_catalogue_and_no_hub(tiny_backbone, images_for,
 
 
 def test_what_lies_beside_the_weights_is_checked(tiny_backbone, tmp_path: Path) -> None:
-    save_weights(make_classifier(tiny_backbone("tiny-resnet"), "full", 3), tmp_path / "kept", {"seed": 1})
+    save_weights(make_classifier(tiny_backbone("tiny-resnet"), "full", 3), tmp_path / "kept", {"seed": 1}, _NO_IMAGES)
     text = (tmp_path / "kept" / "network.json").read_text()
     assert str(tmp_path) not in text
     assert json.loads(text)["about"] == {"seed": 1}

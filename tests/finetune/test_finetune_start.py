@@ -95,7 +95,7 @@ def test_a_probe_is_no_start_for_another_vector_or_head(tiny, mode) -> None:
         make_start(tiny, Mode.parse(mode), _recipe(head_init="probe"), task, resample)
 
 
-@pytest.mark.parametrize("loss", [pytest.param("cross-entropy", marks=pytest.mark.slow), "corn", "cumulative-link"])
+@pytest.mark.parametrize("loss", [pytest.param("cross-entropy", marks=pytest.mark.slow), "corn"])
 def test_ordered_classes_are_learnt_with_each_loss(tiny, loss) -> None:
     inputs, task, resample = _data(tiny)
     task = replace(task, task="ordinal", metric=find_metric("quadratic_kappa"))
@@ -104,5 +104,3 @@ def test_ordered_classes_are_learnt_with_each_loss(tiny, loss) -> None:
     found = train(classifier, inputs, task, resample, recipe)
     assert found.test_proba.shape == (len(resample.test), 3)
     assert task.metric.value(task.scored(resample.test, found.test_proba)) > 0.6
-    if loss == "cumulative-link":
-        assert "head.1.first" in classifier.trained_state()
