@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from hashlib import blake2b, file_digest
 from pathlib import Path
 
-from .errors import FolderGoneError, OutputError
+from .errors import FolderGoneError, MedprobeError, OutputError
+from .text import did_you_mean, first_line
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder, then run the same command again",
@@ -240,6 +241,26 @@ def make_folder(folder: Path) -> None:
                     fsync(folder.parent)
             return
     raise OutputError(f"{folder}: cannot be made on this file system; choose another folder.")
+
+
+def read_text(path: Path, failure: type[MedprobeError], missing: str) -> str:
+    """The UTF-8 text of a file.
+
+    Raises:
+        MedprobeError: a `failure`: there is no such file (`missing` says in a sentence what to do), or it is no file,
+            or cannot be read.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for
+            raise failure(f"{path}: is {'a folder' if path.is_dir() else 'not a file'}; name a file. {missing}")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*") if file.suffix == path.suffix))
+        raise failure(f"{path}: there is no such file.{near} {missing}") from error
+    except UnicodeDecodeError as error:
+        raise failure(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
+    except (OSError, ValueError) as error:  # the latter of a path with a NUL
+        raise failure(f"{path}: cannot be read: {getattr(error, 'strerror', None) or first_line(error)}.") from error
 
 
 def fsync(path: Path) -> None:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from ..base import did_you_mean, no_such, one_of
+from ..base import no_such
 from ..base.errors import StudyError
-from ..base.pydantic_messages import fault_in_words
+from ..base.files import read_text
+from ..base.pydantic_messages import Place, dotted, faults_in_words
 from ..base.text import first_line
-from .schema import Place, StudyFile, dotted, section_in
+from .schema import StudyFile
 
 PRESET = "preset:"
 """What stands before the name of a preset."""
 _PRESETS = files("medprobe.study") / "presets"
 _LARGEST = 2_000_000
-"""Bytes of a file; a study of thousands of data sets has a tenth of it."""
+"""Characters of a file; a study of thousands of data sets has a tenth of it."""
 _MOST_VALUES = 50_000
 """Of a file, those of an alias counted each time, so that a few lines cannot become gigabytes."""
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -45,7 +46,8 @@ def load_study(path: Path | str, settings: Sequence[str] = ()) -> StudyFile:
         >>> study.name, study.probe.seeds, study.extract.backbones[0].name
         ('brain', 5, 'dinov2-s')
     """
-    document = _Document(str(path), _read(str(path)))
+    is_preset = str(path).startswith(PRESET)
+    document = _Document(str(path), _preset(str(path).removeprefix(PRESET)) if is_preset else _text(Path(path)))
     for setting in settings:
         if setting.partition("=")[0].strip() == "protocol":  # before what the variant changes
             document.change(setting)
@@ -77,17 +79,6 @@ def _name(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:80] or "study"
 
 
-def _read(path: str) -> str:
-    try:
-        return _preset(path.removeprefix(PRESET)) if path.startswith(PRESET) else _text(Path(path))
-    except UnicodeDecodeError as error:
-        if path.endswith(".parquet"):
-            raise StudyError(f"{path}: is a table, not a study; `medprobe study init {path}` writes one.") from error
-        raise StudyError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
-    except (OSError, ValueError) as error:  # the latter of a path with a NUL
-        raise StudyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or first_line(error)}.") from error
-
-
 def _preset(name: str) -> str:
     if name not in preset_names():
         raise StudyError(no_such("preset", name, preset_names()))
@@ -95,17 +86,12 @@ def _preset(name: str) -> str:
 
 
 def _text(path: Path) -> str:
-    if path.is_dir():
-        raise StudyError(f"{path}: is a folder; name the study file in it.")
-    if path.exists() and not path.is_file():  # a named pipe would be waited for
-        raise StudyError(f"{path}: is not a file.")
-    if not path.exists():
-        others = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        near = did_you_mean(path.name, others)
-        raise StudyError(f"{path}: there is no such file.{near} `medprobe study init MANIFEST` writes one.")
-    if path.stat().st_size > _LARGEST:
-        raise StudyError(f"{path}: has {path.stat().st_size:,} bytes; a study file has at most {_LARGEST:,}.")
-    return path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".parquet":
+        raise StudyError(f"{path}: is a table, not a study; `medprobe study init {path}` writes one.")
+    text = read_text(path, StudyError, "`medprobe study init MANIFEST` writes a study file.")
+    if len(text) > _LARGEST:
+        raise StudyError(f"{path}: has {len(text):,} characters; a study file has at most {_LARGEST:,}.")
+    return text
 
 
 class _Document:
@@ -219,35 +205,14 @@ class _Document:
         try:
             study = StudyFile.model_validate(self.values)
         except ValidationError as error:
-            faults = [self._fault(one) for one in error.errors()]
+            found = faults_in_words(error, StudyFile)
+            faults = [f"{self._origin(place)}: {sentence}" for place, sentence in found]
         else:
             study.remember(self.path, self.origins)
             return study
         if len(faults) == 1:
             raise StudyError(f"{self.path}, {faults[0]}")
         raise StudyError(f"{self.path}: {len(faults)} errors:" + "".join(f"\n  {fault}" for fault in faults))
-
-    def _fault(self, fault: Mapping[str, Any]) -> str:
-        place: Place = tuple(step for step in fault["loc"] if step != "[key]")
-        origin = self._origin(place)
-        if fault["type"] == "extra_forbidden":
-            known = _keys_at(place[:-1])
-            owner = dotted(place[:-1]) or "a study"
-            near = did_you_mean(str(place[-1]), known)
-            return f"{origin}: {owner} has no key {place[-1]}; there are {one_of(known, most=30)}.{near}"
-        if fault["type"] == "missing":
-            return f"{origin}: {dotted(place)} is missing."
-        words = fault_in_words(fault)
-        words = {
-            "string_too_short": "must not be empty",
-            "too_short": "must have at least one entry",
-            "string_pattern_mismatch": "must be letters, digits, dots, dashes and underscores, not at its start",
-            "string_too_long": "must be shorter",
-        }.get(fault["type"], words)
-        near = ""
-        if fault["type"] == "literal_error" and isinstance(fault["input"], str):
-            near = did_you_mean(fault["input"], re.findall(r"'([^']+)'", fault["ctx"]["expected"]))
-        return f"{origin}: {dotted(place)}{' ' if words.startswith('must') else ': '}{words}.{near}"
 
     def _origin(self, place: Place) -> str:
         while place not in self.origins:
@@ -275,15 +240,6 @@ def _section(holder: Any, step: Any, *, is_backbone: bool) -> Any:
         inner = {"name" if is_backbone else "manifest": inner}
     holder[step] = inner
     return inner
-
-
-def _keys_at(place: Place) -> list[str]:
-    """The keys of the section at `place`."""
-    found: type[BaseModel] = StudyFile
-    for step in place:
-        if isinstance(step, str) and step in found.model_fields:
-            found = section_in(found.model_fields[step].annotation) or found
-    return list(found.model_fields)
 
 
 def _not_yaml(error: yaml.YAMLError) -> str:

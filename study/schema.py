@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from ..base import BackboneError
+from ..base.pydantic_messages import Place, dotted
 from ..evaluate.resampling.protocols import MOST_FOLDS
 from ..extract import read_normalization
 
@@ -28,14 +29,6 @@ Seeds = Annotated[int, Field(ge=1, le=100_000)]
 Text = Annotated[str, Field(min_length=1)]
 Line = Annotated[str, Field(pattern=r"^[^\r\n]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
-
-Place = tuple[str | int, ...]
-"""Where a value of the file is: `("data", 0, "allow")`."""
-
-
-def dotted(place: Iterable[str | int]) -> str:
-    """A place as one writes it after `--set`: `data[0].allow`."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
 
 
 class Section(BaseModel):
@@ -60,13 +53,6 @@ class Section(BaseModel):
             if twice := [text for text, count in times.items() if count > 1]:
                 raise ValueError(f"must not hold {twice[0]} twice")
         return value
-
-
-def section_in(annotation: Any) -> type[BaseModel] | None:
-    """The first section that the type of a field names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
 class TextOrFields(Section):

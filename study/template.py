@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from .schema import StudyFile, section_in
+from ..base.pydantic_messages import section_in
+from .schema import StudyFile
 
 _WIDTH = 100
 _HEAD = """\

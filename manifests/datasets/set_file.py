@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ...base import ManifestError, did_you_mean, no_such
-from ...base.pydantic_messages import fault_in_words
-from ...base.text import first_line
-from ..schema.card import TASKS, DatasetCard
+from ...base.files import read_text
+from ...base.pydantic_messages import faults_in_words
+from ..schema.card import DatasetCard
 from .set_format import FolderSet, TableSet, fields_of
 
 _FOLDER = Path(__file__).parent
@@ -42,70 +41,22 @@ def read_set_file(path: Path) -> TableSet:
     Raises:
         ManifestError: it cannot be read, is not TOML, or keys are unknown, missing or wrong; all are named.
     """
-    table = _parsed(path)
+    text = read_text(path, ManifestError, "`medprobe manifest build table --template` prints one to start from.")
     try:
-        spec = TableSet.model_validate(table)
+        spec = TableSet.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(f"{path}: not valid TOML: {error}. Texts and names with blanks are in quotes.") from error
     except ValidationError as error:
-        raise _refused(path, (_in_words(dict(fault)) for fault in error.errors())) from error
+        raise _refused(path, [sentence for _, sentence in faults_in_words(error, TableSet)]) from error
     if faults := list(_contradictions(spec)):
         raise _refused(path, faults)
     DatasetCard.of(str(path), name=spec.name, task=spec.task, classes=spec.classes, attributes=spec.attributes)
     return spec
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        raise ManifestError(f"{path}: is a folder; name the TOML file first, then the folder of the data.")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*.toml")))
-        raise ManifestError(
-            f"{path}: there is no such file.{near} `medprobe manifest build table --template` prints one to start from."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ManifestError(f"{path}: not valid TOML: {error}. Texts and names with blanks are in quotes.") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror or first_line(error)}.") from error
-
-
-def _refused(path: Path, faults: Iterable[str]) -> ManifestError:
-    found = list(faults)
-    return ManifestError(
-        f"{path}: {found[0]}" if len(found) == 1 else f"{path}:" + "".join(f"\n  {one}" for one in found)
-    )
-
-
-def _in_words(fault: Mapping[str, Any]) -> str:
-    """One of pydantic's errors, after the key that it is about."""
-    place, last = fault["loc"], str(fault["loc"][-1])
-    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
-    if fault["type"] == "missing":
-        return f'the key "{key}" is missing.'
-    if fault["type"] == "extra_forbidden":
-        section, known = ".".join(map(str, place[:-1])), _section_at(place[:-1]).model_fields
-        above = last in TableSet.model_fields and section and not did_you_mean(last, known)
-        if above:
-            return (
-                f'[{section}] has no key "{last}"; write it above the first section, which is the line with brackets.'
-            )
-        return f"{f'[{section}]: ' if section else ''}{no_such('key', last, known)}"
-    near = did_you_mean(str(fault["input"]), TASKS) if key == "task" else ""
-    return f"{key}: {fault_in_words(fault)}.{near}"
-
-
-def _section_at(place: Iterable[int | str]) -> type[BaseModel]:
-    """The section of the format at `place`; names of columns and numbers of entries lead to what holds them."""
-    section: type[BaseModel] = TableSet
-    for part in place:
-        field = section.model_fields.get(str(part))
-        inner = (kind for kind in get_args(field.annotation) if isinstance(kind, type)) if field else ()
-        own = field.annotation if field and isinstance(field.annotation, type) else None
-        found = next((kind for kind in (own, *inner) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        section = found or section
-    return section
+def _refused(path: Path, faults: list[str]) -> ManifestError:
+    one_line = f" {faults[0]}" if len(faults) == 1 else "".join(f"\n  {one}" for one in faults)
+    return ManifestError(f"{path}:{one_line}")
 
 
 def _contradictions(spec: TableSet) -> Iterator[str]:
@@ -121,8 +72,6 @@ def _contradictions(spec: TableSet) -> Iterator[str]:
             yield f'columns.{name}: did you mean "{near[0]}"? Or name it in attributes too, if it is one.'
     for name in spec.columns.keys() & _NOT_COLUMNS:
         yield f"columns.{name}: is made from [images], [labels] or the split of [rows]; omit it."
-    if (frame := spec.columns.get("frame")) and frame.type != "number":
-        yield 'columns.frame: is a number from 0: { sources = ["COLUMN"], type = "number" }.'
     if spec.alternatives:
         yield "alternatives: is for published sets; build the other layout from a file of its own."
     yield from _about_labels(spec)
@@ -138,31 +87,19 @@ def _about_labels(spec: TableSet) -> Iterator[str]:
         yield "labels.column: is missing; name the column of classes, or the columns of 0 and 1 with one_hot."
     if labels.one_hot and len(labels.one_hot) != len(spec.classes):
         yield f"labels.one_hot: names {len(labels.one_hot)} columns, but there are {len(spec.classes)} classes."
-    if multilabel and labels.column and not labels.separator:
-        yield 'labels.separator: is missing; it is what separates the labels of one image, such as "|" or ",".'
+    if bool(multilabel and labels.column) != bool(labels.separator) or (multilabel and labels.one_hot):
+        yield (
+            "labels: a multilabel set has a column of 0 and 1 named as each class, or `column` and a `separator` "
+            "of the labels in it; other sets have `column` or `one_hot`, without separator."
+        )
     for name in labels.values.values():
         if name not in spec.classes:
             yield f"labels.values: {no_such('class', name, spec.classes)}"
-    belongs = {
-        "one_hot": (not multilabel and not labels.column, "a set of one class per image, without column"),
-        "separator": (multilabel and labels.column, "the column of a multilabel set"),
-        "values": (labels.column and not labels.separator, "a column of one class per image"),
-        "refused": (labels.one_hot, "one_hot"),
-        "skipped": (labels.column, "column"),
-        "ignore_others": (labels.separator, "a column that lists labels"),
-        "uncertain": (multilabel and not labels.column, "a multilabel set with a column for each class"),
-    }
-    for key, (does, what) in belongs.items():
-        if getattr(labels, key) and not does:
-            yield f"labels.{key}: belongs to {what}; omit it."
     if labels.merge and (labels.merge == "votes") != multilabel:
         yield 'labels.merge: is "votes" for a multilabel set and "worst" for all others.'
 
 
 def _about_joins(spec: TableSet) -> Iterator[str]:
-    for key in ("on", "same", "missing", "skip", "repeated"):
-        if getattr(spec.rows, key):
-            yield f"rows.{key}: belongs to a joined table, [joins.NAME]; omit it."
     for name, join in spec.joins.items():
         if not join.key:
             yield f"joins.{name}.key: is missing; it is the column that both tables have."
@@ -177,8 +114,6 @@ def _about_options(spec: TableSet) -> Iterator[str]:
     used |= {file.split_option for file in files if file.split_option}
     for name in sorted(used - spec.options.keys()):
         yield f"rows.files: there is no [options.{name}].{did_you_mean(name, spec.options)}"
-    for name in spec.options.keys() - used - {"unit"}:
-        yield f"options.{name}: nothing depends on it; name it in a file's name or split_option, or omit it."
     for section, names in (("options", spec.options), ("filters", spec.filters)):
         for name in names:
             if not name.isidentifier() or name in _TAKEN:

@@ -12,8 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from ...base import ManifestError, atomic_path, counted, did_you_mean, one_of
-from ...base.pydantic_messages import fault_in_words, shown
+from ...base import ManifestError, atomic_path, counted, one_of
+from ...base.files import read_text
+from ...base.pydantic_messages import faults_in_words, shown
 from ...base.text import first_line
 from .intensity_policy import DEFAULT_READING, IntensityPolicy
 
@@ -70,6 +71,13 @@ class DatasetCard(BaseModel):
     license: str = ""
     citation: str = ""
     description: str = ""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _is_read_here(cls, version: Any) -> Any:
+        if version != 1:
+            raise ValueError(f"format {shown(version)} is not one that this medprobe reads (1); install a newer one")
+        return version
 
     @field_validator("name")
     @classmethod
@@ -175,7 +183,7 @@ class DatasetCard(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = [_in_words(dict(fault)) for fault in error.errors()]
+            faults = [sentence for _, sentence in faults_in_words(error, cls)]
             listed = faults[0] if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
             raise ManifestError(
                 f"{where}: {'' if len(faults) == 1 else 'several fields are wrong:'}{listed}"
@@ -188,24 +196,12 @@ class DatasetCard(BaseModel):
         Raises:
             ManifestError: it is not there, is not YAML, or a field is missing, unknown or wrong (all are named).
         """
-        if path.exists() and not path.is_file():  # a named pipe would be waited for
-            raise ManifestError(f"{path}: is not a file.")
-        text = ""
+        text = read_text(path, ManifestError, "A manifest is a table and a YAML card of the same name next to it.")
         try:
-            text = path.read_text(encoding="utf-8-sig")
             values = yaml.safe_load(text)
             values = {str(key): value for key, value in values.items()} if isinstance(values, dict) else None
-        except FileNotFoundError as error:
-            raise ManifestError(
-                f"{path}: the dataset card is missing. A manifest is a table and a YAML card of the same name next to "
-                "it; `medprobe manifest build` writes both."
-            ) from error
         except yaml.YAMLError as error:
             raise ManifestError(f"{path}: {_not_yaml(error, text)}.") from error
-        except UnicodeDecodeError as error:
-            raise ManifestError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
-        except OSError as error:
-            raise ManifestError(f"{path}: cannot be read: {error.strerror or first_line(error)}.") from error
         except (ValueError, RecursionError) as error:  # a date or a number that cannot be, brackets within brackets
             raise ManifestError(f"{path}: holds a value that cannot be read: {first_line(error)}.") from error
         if values is None:
@@ -226,21 +222,6 @@ class DatasetCard(BaseModel):
         values["reading"] = self.reading.model_dump(mode="json", exclude_defaults=True)
         values = {key: value for key, value in values.items() if value not in (None, "", [], {})}
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _in_words(fault: dict[str, Any]) -> str:
-    names = (f", entry {part + 1}" if isinstance(part, int) else f".{part}" for part in fault["loc"])
-    field = "".join(names).removeprefix(".")
-    if fault["type"] == "missing":
-        return f'the field "{field}" is missing.'
-    if fault["type"] == "extra_forbidden":
-        within = IntensityPolicy if field.startswith("reading.") else DatasetCard
-        return f'unknown field "{field}".{did_you_mean(str(fault["loc"][-1]), within.model_fields)}'
-    if field == "version":
-        return f"format version {shown(fault['input'])} is not one that this medprobe reads (1); install a newer one."
-    near = did_you_mean(shown(fault["input"]).strip('"'), TASKS) if field == "task" else ""
-    message = fault_in_words(fault)
-    return f"{field}: {message}{'' if message.endswith('?') else '.'}{near}"
 
 
 def _not_yaml(error: yaml.YAMLError, text: str) -> str:

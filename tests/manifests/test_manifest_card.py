@@ -30,24 +30,27 @@ _SOUND = "name: t\ntask: binary\nclasses: [a, b]\n"
         ("name: \x01", "holds a control character; delete it"),
         (
             "name: [1]\ntask: binary\nclasses: [a, b]",
-            "name: must be text (in quotes, if it looks like something else), not [1].",
+            "name must be text (in quotes, if it looks like something else), not [1].",
         ),
-        ("name: t\ntask: binary\nclasses: cat", 'classes: must be a list, such as [a, b], not "cat".'),
-        (f"{_SOUND}attributes: [[1]]", "attributes, entry 1: must be text"),
-        (f"{_SOUND}primary_metric: 3", "primary_metric: must be text"),
-        (f"{_SOUND}reading: 3", "reading: must be fields with values, not 3."),
+        ("name: t\ntask: binary\nclasses: cat", 'classes must be a list, such as [a, b], not "cat".'),
+        (f"{_SOUND}attributes: [[1]]", "attributes[0] must be text"),
+        (f"{_SOUND}primary_metric: 3", "primary_metric must be text"),
+        (f"{_SOUND}reading: 3", "reading must be fields with values, not 3."),
         (
             f"{_SOUND}reading: {{window: foo}}",
-            "t.yaml: reading.window: must be stored, percentiles, or [centre, width]",
+            "t.yaml: reading.window must be stored, percentiles, or [centre, width]",
         ),
         (
             f"{_SOUND}reading: {{window: [1, 2, 3]}}",
-            "t.yaml: reading.window: must be stored, percentiles, or [centre, width]",
+            "t.yaml: reading.window must be stored, percentiles, or [centre, width]",
         ),
-        (f"{_SOUND}reading: {{percentiles: [5]}}", "reading.percentiles: must be two numbers from 0 to 100"),
-        (f"{_SOUND}reading: {{scope: x}}", "reading.scope: must be 'volume' or 'slice', not \"x\"."),
-        (f"{_SOUND}reading: {{draft: 3}}", "reading.draft: must be at least 16, not 3."),
-        (f"{_SOUND}reading: {{windw: stored}}", 'unknown field "reading.windw". Did you mean "window"?'),
+        (f"{_SOUND}reading: {{percentiles: [5]}}", "reading.percentiles must be two numbers from 0 to 100"),
+        (f"{_SOUND}reading: {{scope: x}}", "reading.scope must be 'volume' or 'slice', not \"x\"."),
+        (f"{_SOUND}reading: {{draft: 3}}", "reading.draft must be at least 16, not 3."),
+        (
+            f"{_SOUND}reading: {{windw: stored}}",
+            'reading: unknown key "windw"; there are window, percentiles, scope, draft. Did you mean "window"?',
+        ),
     ],
 )
 def test_a_faulty_card_is_refused_naming_the_field(tmp_path: Path, text: str, message: str) -> None:

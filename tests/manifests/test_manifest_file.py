@@ -176,7 +176,7 @@ def test_a_missing_table_or_card_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="Name the table, not its card"):
         Manifest.load(tmp_path / "toy.yaml")
     (tmp_path / "toy.yaml").unlink()
-    with pytest.raises(ManifestError, match="card is missing"):
+    with pytest.raises(ManifestError, match="there is no such file"):
         Manifest.load(path)
 
 

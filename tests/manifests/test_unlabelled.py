@@ -117,8 +117,8 @@ def test_the_page_and_the_picture_show_examples_of_all(scans: Manifest, tmp_path
     [
         ({"classes": ["a", "b"]}, "classes: a card with classes needs the field `task`"),
         ({"primary_metric": "roc_auc"}, "primary_metric: a card with a primary metric needs the field `task`"),
-        ({"task": "binary"}, 'the field "classes" is missing'),
-        ({"task": "multilabel", "classes": []}, 'the field "classes" is missing'),
+        ({"task": "binary"}, 'the key "classes" is missing'),
+        ({"task": "multilabel", "classes": []}, 'the key "classes" is missing'),
     ],
 )
 def test_a_card_has_task_and_classes_or_neither(fields: dict, message: str) -> None:

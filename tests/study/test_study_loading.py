@@ -76,19 +76,19 @@ def test_several_errors_are_one_message_with_lines_keys_and_near_names(tmp_path:
     )
     assert "6 errors" in message
     for line, words in {
-        2: 'data[0] has no key sorce; there are manifest, build, source, options, name, allow, images. Did you mean "s',
+        2: 'data[0]: unknown key "sorce"; there are manifest, build, source, options, name, allow, images. Did',
         3: "data[1]: give either manifest or build.",
-        6: "extract.backbones[0] has no key imges",
+        6: 'extract.backbones[0]: unknown key "imges"',
         8: "probe.protocols[0] must be 'auto', 'official', 'fixed', 'holdout' or 'kfold', not \"offical\". Did",
         9: 'probe.seeds must be a whole number, not "many".',
-        10: "a study has no key finetun",
+        10: 'unknown key "finetun"',
     }.items():
         assert f"\n  line {line}: {words}" in message
 
 
 def test_a_wrong_setting_is_named_instead_of_a_line(tmp_path: Path) -> None:
     for setting, words in {
-        "probe.seds=3": 'brain.yaml, --set probe.seds=3: probe has no key seds; there are probes, protocols, seeds',
+        "probe.seds=3": 'brain.yaml, --set probe.seds=3: probe: unknown key "seds"; there are probes, protocols, seeds',
         "probe.seeds=x": 'brain.yaml, --set probe.seeds=x: probe.seeds must be a whole number, not "x".',
         "data[4].name=x": "--set data[4].name=x: data has 1 entries, from 0.",
         "data.name=x": "--set data.name=x: data has no keys.",
@@ -115,7 +115,7 @@ _RIGHT = "data: [a]\nextract: {backbones: [a]}\n"
         "probe: {folds: 1}": "line 3: probe.folds must be at least 2, not 1",
         "probe:\n  train_fraction: [0.5, 2.0]": "line 4: probe.train_fraction[1] must be at most 1.0, not 2.0",
         "finetune: [{train_fraction: [2.0]}]": "line 3: finetune[0].train_fraction[0] must be at most 1",
-        "retrieve: {k: []}": "line 3: retrieve.k must have at least one entry",
+        "retrieve: {k: []}": "line 3: retrieve.k must have at least 1 value",
         "protocol: [a]\nvariants: {a: {probe.seeds: 3}}": "line 3: unknown protocol",
         'out: "a\\0b"': "line 3: out holds a NUL character",
         "name: a\nstore: b\nstats: {tests: [delong, delong]}": "line 5: stats.tests must not hold delong twice",
@@ -157,10 +157,10 @@ def test_what_is_no_readable_file_is_one_clear_error(tmp_path: Path) -> None:
         file.truncate(3_000_000)
     os.mkfifo(tmp_path / "pipe.yaml")
     for name, words in {
-        ".": "is a folder; name the study file in it",
+        ".": "is a folder; name a file",
         "latin.yaml": "is not UTF-8 text",
         "brain.parquet": "is a table, not a study",
-        "huge.yaml": "has 3,000,000 bytes",
+        "huge.yaml": "has 3,000,000 characters",
         "pipe.yaml": "is not a file",
         "hug.yaml": 'there is no such file. Did you mean "huge.yaml"?',
     }.items():
