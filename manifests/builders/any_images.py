@@ -14,7 +14,6 @@ from ..readers.nifti import slice_count
 from ..schema.intensity_policy import IntensityPolicy
 from .common import Notice, assemble
 from .dicom_tree.units import dicom_units
-from .files import walk
 from .folder import images_below, report_others
 from .images import IMAGE_SUFFIXES
 from .slices import SliceChoice
@@ -32,7 +31,6 @@ def build_any(path: Path, *, slices: str, frames: str, reading: IntensityPolicy,
     """
     others: list[Path] = []
     if path.is_dir():
-        walk(path)  # refuses folders that cannot be read
         root, images = path, images_below(path, notice, others)
     elif path.is_file():
         root, images = path.parent, [path]

@@ -41,15 +41,15 @@ def silent(sentence: str) -> None:
     """The `Notice` that does nothing."""
 
 
-def require_folder(folder: Path, instead: str = "give the folder that it is in") -> None:
-    """Makes sure that a folder exists and can be listed; `instead` is what to do if it is a file."""
+def require_folder(folder: Path) -> None:
+    """Makes sure that a folder exists and can be listed."""
     # Not of `Path`, which raises where a folder above may not be entered.
     if os.path.isdir(folder):
         require_readable(folder)
         refuse_other_encodings(folder, [folder.resolve()])
         return
     if os.path.exists(folder):
-        raise ManifestError(f"{folder}: is a file; {instead}.")
+        raise ManifestError(f"{folder}: is a file; give the folder that it is in, or unpack it.")
     near = did_you_mean(folder.name, (other.name for other in folder.parent.glob("*/")))
     raise ManifestError(f"{folder}: there is no such folder.{near}")
 

@@ -14,11 +14,11 @@ from ...base.text import printable
 from ..validation.diagnostics import refusal
 
 
-def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
+def walk(root: Path, *, linked: int = 0, notice: Callable[[str], object] | None = None) -> list[tuple[Path, list[str]]]:
     """Every folder from `root` down, with the names of its files; without hidden ones.
 
     In the order of their names. Links to folders are followed `linked` levels below `root`; deeper ones are not, since
-    one that leads up would never end.
+    one that leads up would never end; `notice` is called with their number.
 
     Raises:
         ManifestError: folders cannot be read (all are listed, by their path below `root`), names are not UTF-8, or
@@ -26,7 +26,8 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
     """
     found: list[tuple[Path, list[str]]] = []
     closed: list[OSError] = []
-    for here, names in folders_below(root, linked=linked, closed=closed.append):
+    links: list[str] = []
+    for here, names in folders_below(root, linked=linked, closed=closed.append, links=links):
         if not os.access(here, os.X_OK):
             closed.append(PermissionError(EACCES, "Permission denied", str(here)))
         else:
@@ -34,19 +35,30 @@ def walk(root: Path, *, linked: int = 0) -> list[tuple[Path, list[str]]]:
         found.append((here, names))
     refuse_closed(root, closed)
     refuse_other_encodings(root, [(here / name).relative_to(root) for here, names in found for name in ("", *names)])
+    if links and notice:
+        notice(f"Did not follow {counted(len(links), 'link')} to folders.")
     return found
 
 
 def folders_below(
-    root: Path, *, linked: int = 0, closed: Callable[[OSError], object] | None = None
+    root: Path,
+    *,
+    linked: int = 0,
+    closed: Callable[[OSError], object] | None = None,
+    links: list[str] | None = None,
 ) -> Iterator[tuple[Path, list[str]]]:
-    """What `walk` lists, whatever is wrong with it; `closed` gets the error of each folder that cannot be read."""
+    """What `walk` lists, whatever is wrong with it.
+
+    `closed` gets the error of each folder that cannot be read, `links` the names of links that are not followed.
+    """
     for place, folders, files in os.walk(root, onerror=closed, followlinks=True):
         here = Path(place)
         depth = len(here.relative_to(root).parts)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (depth < linked or not (here / name).is_symlink())
-        )
+        visible = sorted(name for name in folders if not name.startswith("."))
+        ends = [name for name in visible if depth >= linked and (here / name).is_symlink()]
+        folders[:] = [name for name in visible if name not in ends]
+        if links is not None:
+            links += ends
         yield here, sorted(name for name in files if not name.startswith("."))
 
 

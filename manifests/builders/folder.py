@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -20,10 +18,6 @@ from ..validation.faults import Faults
 from .common import SPLIT_WORDS, Notice, agree_on_classes, assemble, class_order, require_folder, silent, task_for
 from .files import walk
 from .images import IMAGE_SUFFIXES
-
-_BUILDERS = {(".csv", ".csv.gz", ".parquet"): "csv", (".npz",): "npz", (".dcm",): "dicom"}
-"""Who takes a file of such a suffix, or a folder of such files."""
-_PACKED = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
 
 def build_folder(
@@ -73,7 +67,7 @@ def build_folder(
             raise ManifestError(f"{src}: --unlabelled images have neither --task nor --classes; leave them out.")
         table = _unlabelled_table(src, notice)
         return assemble(table, src, name=name, notice=notice)
-    table = class_folder_table(src, notice, instead=_instead(src))
+    table = class_folder_table(src, notice)
     remedy = (
         f"Expected a folder for each class, {ANY_CLASSES}; give the folder above all classes, or add --unlabelled if "
         "the images have no labels."
@@ -83,36 +77,12 @@ def build_folder(
     return assemble(table, src, faults=faults, name=name, notice=notice, task=task_for(names, task), classes=names)
 
 
-def _instead(file: Path) -> str:
-    """What to do with a file that was given in place of a folder."""
-    for suffixes, builder in _BUILDERS.items():
-        if file.name.lower().endswith(suffixes):
-            return f"use `medprobe manifest build {builder}` for it, or give the folder that class folders are in"
-    unpack = "unpack it, and " if file.name.lower().endswith(_PACKED) else ""
-    return f"{unpack}give the folder that the class folders are in"
-
-
 ANY_CLASSES = "SRC/CLASS/*.jpg or SRC/train/CLASS/*.jpg"
 """The layout of class folders."""
-_LINKED = 2
-"""Levels at which links to folders are followed: a split or a class may be one."""
-
-
-class _ClassFolder(NamedTuple):
-    """A folder whose images are of one class."""
-
-    path: Path
-    label: str
-    split: str | None
 
 
 def class_folder_table(
-    src: Path,
-    notice: Notice,
-    *,
-    classes: Sequence[str] | None = None,
-    layout: str = ANY_CLASSES,
-    instead: str = "give the folder that it is in",
+    src: Path, notice: Notice, *, classes: Sequence[str] | None = None, layout: str = ANY_CLASSES
 ) -> pd.DataFrame:
     """The table of the images in class folders, with or without folders of splits above them.
 
@@ -121,7 +91,6 @@ def class_folder_table(
         notice: called with messages about what was skipped or looks odd.
         classes: the only folders that are classes, in any case; others are skipped, with a message. By default all are.
         layout: how the set is laid out, for messages.
-        instead: what to do where `src` is a file, for messages.
 
     Returns:
         `sample_id` and `path` (the path below `src`, suffix included), `label` and, under folders of splits, `split`;
@@ -131,20 +100,45 @@ def class_folder_table(
         ManifestError: no such folder, folders that cannot be read (all are listed), no class folders, one of `classes`
             has none, or there are no images.
     """
-    require_folder(src, instead)
-    # First, as a folder that cannot be read would look empty.
-    walk(src, linked=_LINKED)
+    require_folder(src)
+    top = [folder.name for folder in _folders(src)]
+    splits = {name: SPLIT_WORDS[name.lower()] for name in top if name.lower() in SPLIT_WORDS}
+    if splits and classes is None and (mixed := [name for name in top if name not in splits]):
+        raise ManifestError(
+            f"{src}: folders of splits ({one_of(splits)}) are mixed with others ({one_of(mixed)}). Give the folder "
+            "that holds the splits only, or the classes only."
+        )
+    depth = 2 if splits else 1
+    known = None if classes is None else {name.casefold(): name for name in classes}
+    labels: dict[str, str | None] = {}
     rows: list[dict[str, str | None]] = []
     others: list[Path] = []
-    deep = 0
-    for folder, label, split in _class_folders(src, notice, classes, layout):
-        images = images_below(folder, notice, others)
-        if not images:
-            notice(f"{folder.relative_to(src).as_posix()}/ holds no images and was skipped.")
-        deep += sum(file.parent != folder for file in images)
-        paths = [file.relative_to(src).as_posix() for file in images]
-        rows += [{"sample_id": path, "path": path, "label": label, "split": split} for path in paths]
+    loose = deep = 0
+    # Links to a split or a class are followed; one inside a class, to images of another, would give them this label.
+    for folder, names in walk(src, linked=depth, notice=notice):
+        parts = folder.relative_to(src).parts
+        images = [folder / name for name in names if _is_image(folder / name)]
+        if len(parts) < depth:
+            loose += len(images)
+            continue
+        place, name = "/".join(parts[:depth]), parts[depth - 1]
+        is_part = not splits or parts[0] in splits
+        label = labels[place] = (name if known is None else known.get(name.casefold())) if is_part else None
+        if label is not None:
+            others += [folder / name for name in names if folder / name not in images]
+            deep += len(images) * (len(parts) > depth)
+            paths = [file.relative_to(src).as_posix() for file in images]
+            rows += [{"sample_id": one, "path": one, "label": label, "split": splits.get(parts[0])} for one in paths]
+    _require_classes(src, labels, classes, layout, list(splits) or [src.name])
+    with_images = {"/".join(str(row["path"]).split("/")[:depth]) for row in rows}
+    for place, label in labels.items():
+        if label is None:
+            notice(f"Skipped the folder {place}/: neither a class nor a split.")
+        elif place not in with_images:
+            notice(f"{place}/ holds no images and was skipped.")
     report_others(others, notice)
+    if loose:
+        notice(f"Skipped {counted(loose, 'image')} outside the class folders.")
     if deep:
         notice(
             f"There {'is' if deep == 1 else 'are'} {counted(deep, 'image')} in folders inside the class folders. If "
@@ -156,20 +150,33 @@ def class_folder_table(
     return pd.DataFrame(rows).dropna(axis="columns").sort_values("sample_id", ignore_index=True)
 
 
+def _require_classes(
+    src: Path, labels: Mapping[str, str | None], classes: Sequence[str] | None, layout: str, places: Sequence[str]
+) -> None:
+    """Makes sure that there are class folders, and one for each of `classes`; `labels` are those of the folders."""
+    if not labels:
+        hint = "" if classes else " For images without labels, add --unlabelled."
+        raise ManifestError(f"{src}: no class folders in {one_of(places)}. Expected {layout}.{hint}")
+    if lacking := [name for name in classes or () if name not in labels.values()]:
+        others = [place.rpartition("/")[2] for place, label in labels.items() if label is None]
+        listed = "".join(f"\n  there is no folder {name}/.{did_you_mean(name, others)}" for name in lacking)
+        # Counted and not named: in a wrong folder the names may be patients'.
+        raise ManifestError(
+            f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "
+            f"{'is' if len(labels) == 1 else 'are'} {counted(len(labels), 'folder')} where the classes should be."
+        )
+
+
 def _unlabelled_table(src: Path, notice: Notice) -> pd.DataFrame:
     """As `class_folder_table`, without labels; with `split` where every image is in a folder of a split."""
-    require_folder(src, _instead(src))
-    walk(src)  # refuses folders that cannot be read
+    require_folder(src)
     others: list[Path] = []
     paths = pd.Series([file.relative_to(src).as_posix() for file in images_below(src, notice, others)], dtype=TEXT)
     report_others(others, notice)
     if not len(paths):
-        if any(file.name.lower().endswith((".nii", ".nii.gz")) for file in others):
-            command = shlex.join(["medprobe", "manifest", "build", "nifti", str(src), "--unlabelled"])
-            raise ManifestError(f"{src}: holds NIfTI volumes and no images; `{command}` takes slices of them.")
         raise ManifestError(
-            f"{src}: holds no images. Images of stacks are listed in a table, as images.npz#array and a frame, for "
-            "`medprobe manifest build csv`."
+            f"{src}: holds no images. NIfTI volumes are for `medprobe manifest build nifti`; images of stacks are "
+            "listed in a table, as images.npz#array and a frame, for `medprobe manifest build csv`."
         )
     table = pd.DataFrame({"sample_id": paths, "path": paths})
     split = paths.str.partition("/")[0].str.lower().map(SPLIT_WORDS)
@@ -188,91 +195,16 @@ def unpacked(src: Path, inner: str, classes: Sequence[str]) -> Path:
     return src / inner if not holds_the_set(src) and holds_the_set(src / inner) else src
 
 
-def _class_folders(src: Path, notice: Notice, classes: Sequence[str] | None, layout: str) -> list[_ClassFolder]:
-    """The class folders, each with its split."""
-    folders = _folders(src)
-    splits = {folder: SPLIT_WORDS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_WORDS}
-    others = [folder for folder in folders if splits and folder not in splits]
-    if others and classes is None:
-        raise ManifestError(
-            f"{src}: folders of splits ({one_of(folder.name for folder in splits)}) are mixed with others "
-            f"({one_of(folder.name for folder in others)}). Give the folder that holds the splits only, or the "
-            "classes only."
-        )
-    places: dict[Path, str | None] = {**splits} if splits else {src: None}
-    found = [_ClassFolder(folder, folder.name, split) for place, split in places.items() for folder in _folders(place)]
-    if not found:
-        hint = "" if classes else " For images without labels, add --unlabelled."
-        raise ManifestError(
-            f"{src}: no class folders in {one_of(place.name for place in places)}. Expected {layout}.{hint}"
-        )
-    kept = found if classes is None else _of_classes(src, found, classes, layout)
-    for folder in others + sorted({one.path for one in found} - {one.path for one in kept}):
-        files = sum(len(names) for _, _, names in os.walk(folder))
-        where = folder.relative_to(src).as_posix()
-        notice(f"Skipped the folder {where}/ ({counted(files, 'file')}): neither a class nor a split.")
-    for place in places:
-        files = [entry for entry in place.iterdir() if entry.is_file() and not entry.name.startswith(".")]
-        if loose := sum(map(_is_image, files)):
-            where = "the folder" if place == src else f"{place.name}/"
-            notice(f"Skipped {counted(loose, 'image')} in {where} itself, outside any class folder.")
-    for name, parts in _gaps(kept, found):
-        notice(f"There is no folder {name}/ in {parts}.")
-    return kept
-
-
-def _of_classes(src: Path, found: list[_ClassFolder], classes: Sequence[str], layout: str) -> list[_ClassFolder]:
-    """The folders that are named as one of `classes`, in any case, if each class has one in each split."""
-    known = {name.casefold(): name for name in classes}
-    kept = [one._replace(label=known[one.label.casefold()]) for one in found if one.label.casefold() in known]
-    there = {one.label for one in kept}
-    lacking = [(name, "") for name in classes if name not in there]
-    lacking += [(name, f" in {parts}") for name, parts in _gaps(kept, found)]
-    if lacking:
-        others = sorted({one.label for one in found if one.label.casefold() not in known})
-        listed = "".join(
-            f"\n  there is no folder {name}/{where}.{did_you_mean(name, others)}" for name, where in lacking
-        )
-        # Counted and not named: in a wrong folder the names may be patients'.
-        raise ManifestError(
-            f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "
-            f"{'is' if len(found) == 1 else 'are'} {counted(len(found), 'folder')} where the classes should be."
-        )
-    return kept
-
-
-def _gaps(kept: list[_ClassFolder], found: list[_ClassFolder]) -> list[tuple[str, str]]:
-    """Classes that some split has and another lacks, with the folders of the splits that lack it.
-
-    `kept` are the folders of classes, `found` all folders in those of splits.
-    """
-    places: dict[str, dict[str, None]] = {}
-    for one in found:
-        if one.split is not None:
-            places.setdefault(one.split, {})[f"{one.path.parent.name}/"] = None
-    splits_of: dict[str, set[str | None]] = {}
-    for one in kept:
-        splits_of.setdefault(one.label, set()).add(one.split)
-    lacking = [(name, [split for split in places if split not in has]) for name, has in splits_of.items()]
-    return [(name, one_of(" or ".join(places[split]) for split in splits)) for name, splits in lacking if splits]
-
-
 def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry for entry in folder.iterdir() if os.path.isdir(entry) and not entry.name.startswith("."))
 
 
 def images_below(folder: Path, notice: Notice, others: list[Path]) -> list[Path]:
     """Every image below `folder` that is not hidden; `others` receives the files that are none."""
     images: list[Path] = []
-    links = 0
-    # Links inside are not followed: one that leads up would give the images of other classes this class's label.
-    for here, folders, files in os.walk(folder):
-        links += sum(Path(here, name).is_symlink() for name in folders)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in (Path(here, name) for name in sorted(files) if not name.startswith(".")):
+    for here, names in walk(folder, notice=notice):
+        for file in (here / name for name in names):
             (images if _is_image(file) else others).append(file)
-    if links:
-        notice(f"Did not follow {counted(links, 'link')} to folders inside {folder.name}/.")
     return images
 
 

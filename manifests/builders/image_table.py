@@ -16,7 +16,7 @@ from ..validation.diagnostics import outside_root
 from ..validation.faults import Faults
 from .common import Notice, agree_on_classes, assemble, class_order, silent, task_for
 from .frames import check_frames
-from .images import find_images
+from .images import report_absent
 from .label_tables import read_columns, read_split_words
 
 _OPTIONS = {"sample_id": "id", "path": "image", "unit_id": "unit", "group_id": "group"}
@@ -176,8 +176,7 @@ def _placed(
             made["sample_id"] = paths.where(frames.isna(), paths + "/" + frames.fillna("").str.zfill(4))
     outside = outside_root(paths)
     remedy = f'Is "{chosen["path"]}" the column of paths? The folder that they start from is named with --root.'
-    found = find_images(paths.mask(outside), root, column=chosen["path"], faults=faults, remedy=remedy, notice=notice)
-    made["path"] = found.where(~outside, paths)
+    report_absent(paths.mask(outside), root, column=chosen["path"], faults=faults, remedy=remedy, notice=notice)
     if "split" in made:
         remedy = "omit --split-column to draw a split per seed"
         words = read_split_words(column_of(made, "split"), chosen["split"], faults, remedy)

@@ -1,12 +1,11 @@
-"""Images that a table names: found in one of several folders, with or without a suffix, in any spelling."""
+"""Images that a table names: found in one of several folders, with or without a suffix."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -91,8 +90,8 @@ def locate_images(
     return pd.Series(np.array(paths, object), dtype=TEXT)
 
 
-def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, remedy: str, notice: Notice) -> pd.Series:
-    """`paths` as the images are called on disk, which `Lookup.find` may know in other letters; others as they are.
+def report_absent(paths: pd.Series, root: Path, *, column: str, faults: Faults, remedy: str, notice: Notice) -> None:
+    """Reports the rows whose images are missing.
 
     Args:
         paths: as in a manifest, `#` before an array of a container; blank ones are another question.
@@ -107,28 +106,13 @@ def find_images(paths: pd.Series, root: Path, *, column: str, faults: Faults, re
     """
     lookup = Lookup(root)
     codes, texts = as_codes(paths)
-    found = [_find(lookup, text) if text else "" for text in texts]
+    missing = np.array([text != "" and not lookup.has(_without_member(root, text)[0]) for text in texts], bool)
     refuse_closed(root, lookup.closed.values())
-    missing = np.array([path is None for path in found], bool)
     if missing.any() and missing[texts != ""].all():
         row = int(np.flatnonzero(missing[codes])[0])
         faults.note(_none_there(len(paths), root, f'row {row + 1:,}, column "{column}"', remedy))
     else:
         _report_missing(np.flatnonzero(missing[codes]), len(paths), notice)
-    renamed = [text if path is None else path for path, text in zip(found, texts, strict=True)]
-    if renamed == list(texts):
-        return paths
-    return pd.Series(np.array(renamed, object)[codes], paths.index, dtype=TEXT).mask(paths.isna())
-
-
-def _find(lookup: Lookup, text: str) -> str | None:
-    """`text` with the file as it is called on disk; None where there is none."""
-    name, member = _without_member(lookup.root, text)
-    # Asked of the disk as well: some file systems know a name in other letters.
-    if lookup.has(name) or os.path.exists(lookup.root / name):
-        return text
-    found = lookup.find(name)
-    return None if found is None else found + member
 
 
 def _without_member(root: Path, text: str) -> tuple[str, str]:
@@ -182,82 +166,37 @@ class Lookup:
         self.closed: dict[str, OSError] = {}
         """The folders that could not be read."""
         self._listing = lru_cache(_FOLDERS_KEPT)(self._list)
-        self._places = lru_cache(_FOLDERS_KEPT)(self._list_places)
 
     def has(self, name: str) -> bool:
-        """Whether a file or folder is called so, to the letter, in the first of the folders."""
+        """Whether there is a file or folder called so in the first of the folders."""
         above, _, last = name.rpartition("/")
-        listing = self._listing(prefix(self._folders[0], above))
-        return last in listing.files or last in listing.folders
+        # Asked of the disk as well: some file systems know a name in other letters.
+        return last in self._listing(prefix(self._folders[0], above))[0] or os.path.exists(self.root / name)
 
     def find(self, name: str) -> str | None:
-        """The path below the root, or None.
+        """The path below the root of a file of this name in one of the folders, else with an image's suffix, or None.
 
-        A name is taken as given if there is such a file in one of the folders; else in other capital letters or
-        another Unicode form; else under another image's suffix. Folders in the name may be written otherwise too.
+        All folders are looked into under the name before any is under another suffix, as it may hold a copy.
         """
         above, _, file = name.rpartition("/")
-        places = self._places(above)
-        same, stem = _folded(file), _folded(stem_of(file))
-        questions: tuple[Callable[[_Listing], str | None], ...] = (
-            lambda listing: file if file in listing.files else None,
-            lambda listing: listing.by_name.get(same),
-            lambda listing: listing.by_stem.get(stem),
-        )
-        # One question of all folders before the next: another folder may hold a copy in another format.
-        answers = ((place, question(self._listing(place))) for question in questions for place in places)
-        return next((place + found for place, found in answers if found), None)
+        listings = [(place, *self._listing(place)) for place in (prefix(folder, above) for folder in self._folders)]
+        named = (place + file for place, names, _ in listings if file in names)
+        alike = (place + by_stem[stem_of(file)] for place, _, by_stem in listings if stem_of(file) in by_stem)
+        return next(named, None) or next(alike, None)
 
-    def _list(self, place: str) -> _Listing:
+    def _list(self, place: str) -> tuple[frozenset[str], dict[str, str]]:
+        """What a folder holds: all names, and the images by their stem, of several the one with the first suffix."""
+        names = []
         try:
             with os.scandir(self.root / place) as entries:
-                return _Listing((entry.name, entry.is_dir()) for entry in entries)
+                names = [entry.name for entry in entries]
         except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a NUL in the name
             pass
         except OSError as error:
             self.closed[place] = error
-        return _Listing(())
-
-    def _list_places(self, above: str) -> tuple[str, ...]:
-        return tuple(prefix(self._as_written(PurePosixPath(folder, above).as_posix())) for folder in self._folders)
-
-    def _as_written(self, folder: str) -> str:
-        """`folder` as it is called on disk; one that is not there as it is given."""
-        if os.path.isdir(self.root / folder):
-            return folder
-        above, _, last = folder.rpartition("/")
-        above = prefix(self._as_written(above)) if above else ""
-        return above + (self._listing(above).by_folder.get(_folded(last)) or last)
-
-
-class _Listing:
-    """What one folder holds."""
-
-    def __init__(self, entries: Iterable[tuple[str, bool]]) -> None:
-        listed = sorted(entries)
-        self.files = frozenset(name for name, is_folder in listed if not is_folder)
-        self.folders = frozenset(name for name, is_folder in listed if is_folder)
-
-    @cached_property
-    def by_name(self) -> dict[str, str]:
-        """Files by their folded name."""
-        return {_folded(name): name for name in sorted(self.files, reverse=True)}
-
-    @cached_property
-    def by_stem(self) -> dict[str, str]:
-        """Images by their folded name without the suffix."""
-        suffixes = {name: name[len(stem_of(name)) :].lower() for name in self.files if not name.startswith(".")}
-        images = sorted((IMAGE_SUFFIXES.index(suffix), name) for name, suffix in suffixes.items() if suffix)
-        # The first suffix last, where it takes the place of the others.
-        return {_folded(stem_of(name)): name for _, name in reversed(images)}
-
-    @cached_property
-    def by_folder(self) -> dict[str, str | None]:
-        """Folders by their folded name; None where several have it."""
-        found: dict[str, str | None] = {}
-        for name in self.folders:
-            found[_folded(name)] = None if _folded(name) in found else name
-        return found
+        images = [name for name in sorted(names) if stem_of(name) != name and not name.startswith(".")]
+        images.sort(key=lambda name: IMAGE_SUFFIXES.index(name[len(stem_of(name)) :].lower()), reverse=True)
+        return frozenset(names), {stem_of(name): name for name in images}
 
 
 def stem_of(name: str) -> str:
@@ -270,8 +209,3 @@ def prefix(*folders: str) -> str:
     """What a file's name is put behind: `images/part_1/`, or nothing for the root itself."""
     place = PurePosixPath(*folders).as_posix()
     return "" if place == "." else f"{place}/"
-
-
-def _folded(name: str) -> str:
-    """What names have in common that differ in capital letters or in how accents are encoded."""
-    return normalize("NFC", normalize("NFC", name).casefold())

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from ...base import one_of
 from ..builders.common import Notice, choose_word, silent
 from ..manifest import Manifest
 from .from_folders import build_from_folders
@@ -53,10 +52,7 @@ def builder_of(spec: TableSet | FolderSet) -> Callable[..., Manifest]:
 
 def options_of(spec: TableSet | FolderSet) -> Iterator[tuple[str, Any, Any, str]]:
     """Name, type, default and description of each keyword option."""
-    if isinstance(spec, FolderSet):
-        if spec.subtypes:
-            yield "subtype", bool, False, f"use the classes {one_of(spec.subtypes)}, from the file names."
-    else:
+    if isinstance(spec, TableSet):
         if spec.task == "multilabel":
             yield "labels", Sequence[str], (), f"one of the {len(spec.classes)} labels. By default all of them."
         if spec.kinds:

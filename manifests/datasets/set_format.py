@@ -316,8 +316,6 @@ class FolderSet(SetCard):
     unnamed: str = ""
     """What is wrong with a file name that fits no pattern; by default nothing."""
     subtypes: dict[str, str] = {}
-    """The class of each cause, for the option `subtype`."""
-    published: dict[str, int] = {}
-    """Published number of images of each class."""
+    """The class of each cause."""
     warning: str = ""
     """What a user must know before trusting a score."""

@@ -110,22 +110,6 @@ def test_one_class_alone_is_told_with_what_was_expected(cohort: Path, tmp_path: 
     refused(lambda: build_csv(cohort, **_COLUMNS), 'only one class, "a"', 'Is "dx" the column of labels?')
 
 
-@pytest.mark.parametrize(
-    ("name", "remedy"),
-    [
-        ("t.csv", "`medprobe manifest build csv`"),
-        ("t.parquet", "`medprobe manifest build csv`"),
-        ("t.NPZ", "`medprobe manifest build npz`"),
-        ("t.dcm", "`medprobe manifest build dicom`"),
-        ("t.tar.gz", "unpack it"),
-        ("t.png", "give the folder that the class folders are in"),
-    ],
-)
-def test_a_file_in_place_of_class_folders_is_told_with_who_takes_it(tmp_path: Path, name: str, remedy: str) -> None:
-    (tmp_path / name).write_bytes(b"x")
-    refused(lambda: build_folder(tmp_path / name), f"{name}: is a file; ", remedy)
-
-
 @pytest.mark.parametrize("builder", ["folder", "kermany-cxr", "glioma-mri", "aptos2019", "dicom"])
 def test_a_folder_that_is_not_there_is_told_with_the_near_ones(tmp_path: Path, builder: str) -> None:
     if builder == "dicom":

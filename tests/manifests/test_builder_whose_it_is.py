@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from functools import partial
 from pathlib import Path
 
@@ -37,47 +36,6 @@ def test_a_table_of_another_labeller_is_not_taken_for_a_misspelt_one(tmp_path: P
     message = refused(lambda: BUILDERS["mimic-cxr"].build(tree.src, labeller="negbio"))
     assert "negbio" in message
     assert "Did you mean" not in message
-
-
-@pytest.mark.parametrize("gap", ["Training/notumor", "Testing/glioma"])
-def test_a_class_that_one_part_lacks_is_refused(tmp_path: Path, gap: str) -> None:
-    tree = folder_trees.make("brain-tumor-mri", tmp_path / "src")
-    (tree.src / gap).rename(tmp_path / "elsewhere")
-    part, name = gap.split("/")
-    message = refused(lambda: BUILDERS["brain-tumor-mri"].build(tree.src))
-    assert f"there is no folder {name}/ in {part}/" in message
-    assert "Expected Training/CLASS" in message
-
-
-def test_a_class_that_one_split_lacks_is_told(tmp_path: Path) -> None:
-    tree = folder_trees.make("folder", tmp_path / "src")
-    (tree.src / "train" / "b").rename(tmp_path / "elsewhere")
-    notices: list[str] = []
-    tree.build(notice=notices.append)
-    assert notices == ["There is no folder b/ in train/."]
-
-
-def test_a_table_names_images_in_other_letters_another_unicode_form_or_suffix(tmp_path: Path) -> None:
-    tree = folder_trees.make("csv", tmp_path / "src")
-    composed, decomposed = "Zürich", unicodedata.normalize("NFD", "Zürich")
-    (tree.src / "scans" / "0.png").rename(tree.src / "scans" / f"{composed}.png")
-    (tree.src / "scans" / "1.png").rename(tree.src / "scans" / f"{decomposed}.png")
-    (tree.src / "scans").rename(tree.src / composed)
-    (tree.src / composed / "2.png").rename(tree.src / composed / "B.PNG")
-    named = [f"{decomposed}/{decomposed}.png", f"{decomposed}/b.jpg", f"{composed}/3.png"]
-    for old, new in zip((0, 2, 3), named, strict=True):
-        tree.change(f"scans/{old}.png", new)
-    tree.change("scans/1.png", f"{decomposed}/x.png")
-    notices: list[str] = []
-    manifest = tree.build(notice=notices.append)
-    paths = manifest.table["path"].tolist()
-    assert paths[2:4] == [f"{composed}/B.PNG", f"{composed}/3.png"]
-    assert paths[0].startswith(f"{composed}/")
-    assert (tree.src / paths[0]).is_file()
-    assert manifest.sample_ids[2] == f"{decomposed}/b.jpg"
-    assert [notice.split(".")[0] for notice in notices] == [
-        "3 images of 6 are missing: those of 3 rows (2, 5, 6) of the manifest"
-    ]
 
 
 def test_missing_images_are_not_told_of_a_table_that_is_refused(tmp_path: Path) -> None:

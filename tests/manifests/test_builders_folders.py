@@ -61,9 +61,8 @@ def test_kermany_has_its_splits_and_no_image_twice(chest_xray: Path, tmp_path: P
     assert (manifest.card.task, manifest.card.classes) == ("binary", ["NORMAL", "PNEUMONIA"])
     assert all(read_image(source).shape == (12, 10) for source in manifest.sources())
     expected = "\n".join(notices)
-    assert "Skipped the folder __MACOSX/ (16 files)" in expected
-    assert "Skipped the folder chest_xray/ (16 files)" in expected
-    assert "The published val has only 2 images" in expected
+    assert "Skipped the folder __MACOSX/" in expected
+    assert "Skipped the folder chest_xray/" in expected
     assert before.items() <= _before(tmp_path).items()
 
 
@@ -81,18 +80,12 @@ def test_a_kermany_patient_is_a_number_within_its_series(chest_xray: Path) -> No
     assert "group-across-splits" not in {found.code for found in check_manifest(manifest)}
 
 
-def test_kermany_subtypes_are_told_by_the_file_names(chest_xray: Path) -> None:
-    manifest = build_kermany(chest_xray, subtype=True)
-    assert (manifest.card.task, manifest.card.classes) == ("multiclass", ["NORMAL", "BACTERIA", "VIRUS"])
-    assert class_counts(manifest)["total"].to_dict() == {"NORMAL": 8, "BACTERIA": 5, "VIRUS": 3}
-
-
 def test_kermany_under_the_names_of_mendeley_keeps_a_child_of_two_causes_together(tmp_path: Path, draw) -> None:
     for path in ("NORMAL/NORMAL-11-0001", "PNEUMONIA/BACTERIA-7-0001", "PNEUMONIA/VIRUS-7-0002"):
         draw(tmp_path / "train" / f"{path}.jpeg", 0)
-    manifest = build_kermany(tmp_path, subtype=True)
+    manifest = build_kermany(tmp_path)
     assert manifest.table["group_id"].tolist() == ["11", "7", "7"]
-    assert manifest.table["label"].tolist() == ["NORMAL", "BACTERIA", "VIRUS"]
+    assert manifest.table["label"].tolist() == ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
 
 
 def test_kermany_files_of_other_names_are_refused_all_at_once(chest_xray: Path, draw) -> None:
@@ -107,7 +100,7 @@ def test_kermany_files_of_other_names_are_refused_all_at_once(chest_xray: Path, 
 
 
 def test_kermany_from_the_command_line_hides_who_is_whom(chest_xray: Path, tmp_path: Path, medprobe) -> None:
-    message = medprobe("manifest", "build", "kermany-cxr", chest_xray, "--subtype", "--out", tmp_path / "k.csv")
+    message = medprobe("manifest", "build", "kermany-cxr", chest_xray, "--out", tmp_path / "k.csv")
     assert message.status == 0, message.err
     manifest = Manifest.load(tmp_path / "k.csv")
     assert len(manifest) == 16
@@ -138,7 +131,7 @@ def test_ichallenge_amd_takes_photographs_and_leaves_masks(training400: Path, tm
     assert class_counts(manifest)["all"].to_dict() == {"Non-AMD": 5, "AMD": 3}
     assert all(read_image(source).shape == (12, 10) for source in manifest.sources())
     expected = "\n".join(notices)
-    for words in ("Skipped the folder Disc_Masks/ (1 file)", "1 .db", "3 AMD and 5 Non-AMD photographs are here"):
+    for words in ("Skipped the folder Disc_Masks/", "1 .db"):
         assert words in expected
 
 
@@ -181,7 +174,7 @@ def test_brain_tumor_mri_takes_either_spelling_and_says_that_no_patient_is_named
     assert manifest.card.license == "CC0 1.0"
     assert read_image(manifest.source(0)).shape == (12, 10)
     assert any("names no patients" in notice for notice in notices)
-    assert any(f"Skipped the folder {train}/leftovers/ (1 file)" in notice for notice in notices)
+    assert any(f"Skipped the folder {train}/leftovers/" in notice for notice in notices)
 
 
 def test_a_class_without_a_folder_is_refused_with_the_near_ones(tmp_path: Path, draw, medprobe) -> None:
