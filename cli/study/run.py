@@ -41,7 +41,7 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and exit.")] = False,
     graph: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the graph of the jobs (.mmd or .svg), and exit.", show_default=False),
+        typer.Option(metavar="FILE", help="Write the graph of the jobs (.mmd), and exit.", show_default=False),
     ] = None,
 ) -> None:
     """Runs a study: builds, checks, embeds, fits, merges, compares and reports what its file names.
