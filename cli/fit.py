@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +14,6 @@ from .terminal.console import command, remark, say, wrapped
 
 if TYPE_CHECKING:
     from ..evaluate import Run
-    from ..evaluate.results.schemas import SystemKey
     from ..manifests import Manifest
     from ..model import Model
 
@@ -116,43 +114,18 @@ def _of_run(
     from ..evaluate import Run
     from ..manifests import Manifest
     from ..model import fit_run
-    from ..model.run_choice import can_be_saved, systems_by_score
+    from ..model.run_choice import systems_by_score
 
     run = Run.load(folder, predictions=False)
     systems = systems_by_score(run, **chosen)
     if len(systems) > 1 and not best:
+        names = one_of([f"{one.backbone}/{one.pooling} {one.probe}" for one in systems], most=6)
         raise ProbeError(
-            f"{folder}: the run has {len(systems)} systems ({one_of(map(_named, systems), most=6)}); add --best for the"
-            " best of them, or name one by --backbone, --pooling and --probe."
+            f"{folder}: the run has {len(systems)} systems ({names}); add --best for the best of them, or name one by"
+            " --backbone, --pooling and --probe."
         )
-    if not can_be_saved(systems[0]):
-        why, instead = _why_not_fitted(folder, systems[0])
-        if not any(map(can_be_saved, systems)):
-            raise ProbeError(f"{folder}: {why}{instead}")
-        remark(wrapped(f"note: {why} The best system that can be fitted is taken.") + instead)
     table = manifest or _manifest_of(run, folder)
     return fit_run(run, Manifest.load(table), cache or default_store(table), **chosen, **how)
-
-
-def _named(system: SystemKey) -> str:
-    return f"{system.backbone}/{system.pooling} {system.probe}"
-
-
-def _why_not_fitted(folder: Path, system: SystemKey) -> tuple[str, str]:
-    """Why the best system of a run is not fitted; and of a kept network the command that predicts, in a line."""
-    from ..finetune.systems import FAMILY, network_name
-
-    best = f"the best system, {_named(system)}, "
-    if not system.probe.startswith(f"{FAMILY}:"):
-        return f"{best}cannot be saved: a model has a built-in probe, on embeddings that medprobe has computed.", ""
-    kept = sorted((folder / "weights").glob(f"{escape(network_name(system))}-seed-*"))
-    if not kept:
-        return (
-            f"{best}is a fine-tuned network, and {folder / 'weights'} has none of it: `medprobe finetune"
-            " --keep-weights` keeps one per seed in its own run, and `medprobe predict` takes their folders."
-        ), ""
-    predict = command("predict", kept[0], "MY_IMAGES", "--out", "predictions.csv")
-    return f"{best}is a fine-tuned network, which predicts as it is ({len(kept):,} kept).", f"\n  {predict}"
 
 
 def _manifest_of(run: Run, folder: Path) -> Path:

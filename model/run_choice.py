@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
-from typing import Any
 
-from ..base import ProbeError, did_you_mean, one_of
+from ..base import MedprobeWarning, ProbeError, did_you_mean, one_of
 from ..base.text import listed
 from ..cache import find_caches
 from ..cache.spec import IMPORTED
@@ -15,7 +14,7 @@ from ..evaluate.metrics.registry import find_metric
 from ..evaluate.resampling.train_size import FULL_TRAIN
 from ..evaluate.results.schemas import SYSTEM, SystemKey
 from ..manifests import Manifest
-from ..probe import PROBES, Probe
+from ..probe import PROBES
 from .fitting import Part, fit_model
 from .model import Model
 
@@ -49,7 +48,7 @@ def fit_run(
         progress: as in `fit_model`.
 
     Raises:
-        ProbeError: the manifest is another one, no system has these names, or the best one cannot be saved.
+        ProbeError: the manifest is another one, no system has these names, or none of these can be saved.
         CacheError: the embeddings are gone.
 
     Examples:
@@ -60,9 +59,21 @@ def fit_run(
     """
     require_manifest(run, manifest)
     ranked = systems_by_score(run, backbone=backbone, pooling=pooling, probe=probe)
-    system = next((one for one in ranked if can_be_saved(one)), ranked[0])
+    system = next(filter(_can_be_saved, ranked), None)
+    if system != ranked[0]:
+        best = ranked[0]
+        why = (
+            f"the best system, {best.probe} on {best.backbone}, cannot be fitted: a model has one of the probes"
+            f" {listed(list(PROBES))} on embeddings that medprobe has computed. A fine-tuned network that `medprobe"
+            " finetune --keep-weights` has kept is a model as it is: `medprobe predict RUN/weights/NAME`."
+        )
+        if system is None:
+            raise ProbeError(why)
+        warnings.warn(f"{why} The best one that can be fitted is taken.", MedprobeWarning, stacklevel=2)
     about, leaks = run.info["probes"][system.probe], run.info["leaks"]
-    chosen = probe_of_run(system.probe, about)
+    family = PROBES[system.probe.partition(":")[0]]
+    known = type(family.settings).model_fields
+    chosen = family.configured(**{key: one for key, one in about["settings"].items() if key in known})
     name = next(one["spec"]["backbone"] for one in run.info["caches"] if one["fingerprint"] == system.fingerprint)
     [cache] = find_caches(store, manifest.name, [f"{name}@{system.fingerprint}"], manifest=manifest)
     return fit_model(
@@ -125,23 +136,6 @@ def systems_by_score(
     return sorted(ranked, key=lambda system: system.backbone in run.fine_tuned_on_test)
 
 
-def can_be_saved(system: SystemKey) -> bool:
+def _can_be_saved(system: SystemKey) -> bool:
     """Whether a model can have the probe of a system, and embed new images for it."""
     return system.probe.partition(":")[0] in PROBES and not system.backbone.startswith(IMPORTED)
-
-
-def probe_of_run(name: str, about: Mapping[str, Any]) -> Probe[Any]:
-    """The probe with the settings that a run states.
-
-    Raises:
-        ProbeError: it is no built-in probe, or its settings are of another version.
-    """
-    family = name.partition(":")[0]
-    if family not in PROBES:
-        raise ProbeError(
-            f"{name} is not a probe that can be saved as a model: these are {listed(list(PROBES))}. Name one of the"
-            " run's with --probe; a fine-tuned network that `medprobe finetune --keep-weights` has kept is a model as"
-            " it is, and classifiers of other packages could only be kept as pickle, which runs code when it is loaded."
-        )
-    known = type(PROBES[family].settings).model_fields
-    return PROBES[family].configured(**{key: one for key, one in about["settings"].items() if key in known})

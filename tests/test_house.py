@@ -131,7 +131,7 @@ _FROM_MODULES = {
         "run_info",
     },
     "model": {"fitting", "images", "predicting", "run_choice", "saved"},
-    "finetune": {"kept", "network.modes", "systems", "training.recipe", "work_folder"},
+    "finetune": {"kept", "network.modes", "training.recipe", "work_folder"},
     "study": {
         "data_sets",
         "loading",
