@@ -40,7 +40,17 @@ _MAY_USE = {
     },
 }
 _FROM_MODULES = {
-    "base": {"errors", "pydantic_messages", "files", "hardware", "lazy", "progress", "text", "version"},
+    "base": {
+        "device_processes",
+        "errors",
+        "pydantic_messages",
+        "files",
+        "hardware",
+        "lazy",
+        "progress",
+        "text",
+        "version",
+    },
     "manifests": {
         "build_options",
         "builders.any_images",

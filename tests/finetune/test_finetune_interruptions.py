@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import random
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from medprobe.base import OutputError
+from medprobe.base import OutputError, WorkerError
 from medprobe.evaluate import Run
 from medprobe.extract import extract, load_backbone
 from medprobe.finetune import Interrupted, Recipe, run_finetune
@@ -212,6 +213,22 @@ def test_a_signal_of_the_scheduler_ends_with_status_75_and_the_command_to_go_on(
     shutil.rmtree(tmp_path / "run.partial")
     assert medprobe(*_command(pets, out)).status == 0
     assert sealed(out) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_device_that_disappears_costs_its_share_alone(fine_tuned, undisturbed, tmp_path) -> None:
+    def kill_one() -> bool:
+        if not killed:
+            killed.extend(multiprocessing.active_children()[:1])
+            killed[0].kill()
+        return False
+
+    killed: list[multiprocessing.process.BaseProcess] = []
+    with pytest.raises(WorkerError, match=r"cpu: its process was ended by SIGKILL.*\n.*same command again"):
+        fine_tuned(tmp_path / "run", device="cpu,cpu", should_stop=kill_one)
+    assert len(list((tmp_path / "run.partial").glob("*.npz"))) == 2
+    fine_tuned(tmp_path / "run")
+    assert sealed(tmp_path / "run") == undisturbed
 
 
 @pytest.mark.slow
