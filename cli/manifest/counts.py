@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...base import counted
-from ..terminal.console import columns as terminal_columns
 from ..terminal.console import say, show_table, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
     from ...manifests import Manifest
@@ -18,10 +15,6 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 6
 """Classes up to which the values of an attribute are counted class by class."""
-_GAP = 3
-"""Columns between two cells of a table."""
-_LEAST_NAME = 16
-"""Columns in which the names of rows are still readable when they are folded."""
 
 
 def tell_counts(manifest: Manifest) -> None:
@@ -73,12 +66,8 @@ def _tell_attribute(counts: AttributeCounts, thing: str, kind: str) -> None:
     elif counts.spread is not None:
         _show(rows, kind, f"{title}; lower and upper are the quartiles")
     else:
-        # A row a value and a column a class, or the other way round, whichever fits the terminal.
-        by_class = rows.T.set_axis(["all", *rows.columns[1:]])
         few = rows.shape[1] <= _MOST_CLASSES + 1
-        layouts = [(rows, "value"), (by_class, kind)] if few else []
-        fitting = (layout for layout in layouts if _fits(list(map(str, layout[0].columns))))
-        _show(*next(fitting, (rows.iloc[:, :1], "value")), title)
+        _show(rows if few else rows.iloc[:, :1], "value", title, whole=False)
 
 
 def _show(rows: pd.DataFrame, first: str, title: str = "", *, whole: bool = True) -> None:
@@ -86,10 +75,3 @@ def _show(rows: pd.DataFrame, first: str, title: str = "", *, whole: bool = True
     columns = list(map(str, rows.columns))
     cells = [[str(name), *row] for name, row in zip(rows.index, rows.to_numpy().tolist(), strict=True)]
     show_table([first, *columns], cells, title=wrapped(title), right=columns, whole=columns if whole else ())
-
-
-def _fits(headings: Sequence[str]) -> bool:
-    """Whether columns under these headings leave space for the names of rows."""
-    from rich.cells import cell_len
-
-    return sum(max(cell_len(heading), 6) + _GAP for heading in headings) + _LEAST_NAME <= terminal_columns()

@@ -92,11 +92,6 @@ _WIDEST = 80
 """Columns beyond which a line is tiring to read, however wide the terminal."""
 
 
-def columns() -> int:
-    """How many columns the terminal has; 80 where there is none."""
-    return rich_console().width
-
-
 def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
     """`text` broken at its blanks into lines that fit the terminal, and 80 columns.
 
@@ -105,7 +100,7 @@ def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
     """
     return textwrap.fill(
         text,
-        min(_WIDEST, columns()),
+        min(_WIDEST, rich_console().width),
         initial_indent=first,
         subsequent_indent=rest,
         replace_whitespace=False,
