@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import textwrap
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -98,12 +97,14 @@ def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
     A word that is longer than a line, such as a path, stays whole on a line of its own, so that it can be copied.
     `first` is put before the first line, `rest` before each further one.
     """
-    return textwrap.fill(
-        text,
-        min(_WIDEST, rich_console().width),
-        initial_indent=first,
-        subsequent_indent=rest,
-        replace_whitespace=False,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    from rich.cells import cell_len
+
+    width = min(_WIDEST, rich_console().width)
+    lines, line, begun = [], first, False
+    for word in text.split(" "):
+        if begun and cell_len(line) + 1 + cell_len(word) > width:
+            lines.append(line)
+            line, begun = rest, False
+        line += f" {word}" if begun else word
+        begun = True
+    return "\n".join([*lines, line])
