@@ -16,7 +16,6 @@ a text from it.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -29,7 +28,7 @@ from ...base import ImageError
 from ...base.text import install_command
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import MOST_VALUES, Bounds, chosen_bounds, thinned, to_8_bits
-from .memo import Memo, file_key
+from .memo import remembered
 from .read_errors import DamageAsImageError, chosen_frame
 from .source import Source
 
@@ -40,13 +39,11 @@ if TYPE_CHECKING:
 
 _MOST_FRAMES = 64
 """Percentiles of a file of more frames than this are taken over evenly spaced ones."""
-_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
 
 def recognises(head: bytes) -> bool:
-    """Whether a file that starts with `head` is DICOM: by its signature, or by its first two elements."""
-    return head[128:132] == b"DICM" or any(_two_elements(head, order) for order in "<>")
+    """Whether a file that starts with `head` is DICOM: by its signature."""
+    return head[128:132] == b"DICM"
 
 
 def read(source: Source) -> np.ndarray:
@@ -102,31 +99,6 @@ def lacks_window(elements: Dataset) -> bool:
     return False
 
 
-def _two_elements(head: bytes, order: str) -> bool:
-    """Whether `head` starts with two data elements of group 2 or 8 in ascending order: a file without signature."""
-    first = _element(head, 0, order)
-    if first is None or first[0] >> 16 not in (0x0002, 0x0008):
-        return False
-    second = _element(head, first[1], order)
-    return second is not None and first[0] < second[0] and second[0] >> 16 <= 0x0010
-
-
-def _element(head: bytes, start: int, order: str) -> tuple[int, int] | None:
-    """Tag of the data element at `start`, and where the next one begins."""
-    if len(head) < start + 12:
-        return None
-    group, number = struct.unpack_from(f"{order}HH", head, start)
-    kind = head[start + 4 : start + 6]
-    if kind in _SHORT_VRS:
-        return group << 16 | number, start + 8 + struct.unpack_from(f"{order}H", head, start + 6)[0]
-    if kind in _LONG_VRS:
-        return group << 16 | number, start + 12 + struct.unpack_from(f"{order}L", head, start + 8)[0]
-    # Implicit VR: little endian always.
-    if order == ">":
-        return None
-    return group << 16 | number, start + 8 + struct.unpack_from("<L", head, start + 4)[0]
-
-
 def _pixels(file: DicomFile, frame: int, source: Source) -> np.ndarray:
     from . import dicom_tables as tables
 
@@ -159,20 +131,17 @@ def _bounds(file: DicomFile, frame: int, stored: np.ndarray, source: Source) -> 
         return chosen_bounds(np.empty(0), reading)
     if reading.scope == "slice" or file.layout.number_of_frames == 1:
         return chosen_bounds(_sample(file, {frame: stored}), reading)
-    key = (*file_key(source.path), reading.percentiles)
-    return _BOUNDS.get(key, lambda: (_bounds_of_file(file, reading), 0))
+    return _bounds_of_file(source.path, reading)
 
 
-_BOUNDS: Memo[Bounds] = Memo(64)
-"""Of the last files: a run goes through the frames of one file after the other."""
-
-
-def _bounds_of_file(file: DicomFile, reading: IntensityPolicy) -> Bounds:
-    count = min(file.layout.number_of_frames, _MOST_FRAMES)
-    frames = np.linspace(0, file.layout.number_of_frames - 1, count).round().astype(int)
-    step = -(-count * file.layout.pixels // MOST_VALUES)
-    sample = {int(frame): file.frame(int(frame)).reshape(-1)[::step].copy() for frame in frames}
-    return chosen_bounds(_sample(file, sample), reading)
+@remembered(64)
+def _bounds_of_file(path: Path, reading: IntensityPolicy) -> Bounds:
+    with _opened(Source(path)) as file:
+        count = min(file.layout.number_of_frames, _MOST_FRAMES)
+        frames = np.linspace(0, file.layout.number_of_frames - 1, count).round().astype(int)
+        step = -(-count * file.layout.pixels // MOST_VALUES)
+        sample = {int(frame): file.frame(int(frame)).reshape(-1)[::step].copy() for frame in frames}
+        return chosen_bounds(_sample(file, sample), reading)
 
 
 def _sample(file: DicomFile, stored: dict[int, np.ndarray]) -> np.ndarray:

@@ -120,8 +120,7 @@ def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:
         ImageError: it is deflated, and cut off or too large.
     """
     content = Content(file, os.fstat(file.fileno()).st_size)
-    if content.read(132)[128:] != b"DICM":
-        content.seek(0)
+    content.seek(132)
     wanted = [tag_for_keyword("TransferSyntaxUID"), tag_for_keyword("MediaStorageSOPClassUID")]
     meta = read_dataset(
         content.as_file,

@@ -7,21 +7,18 @@ makes the library load code.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...base import ImageError
-from .image_stack import STACKS, Stack, no_array
-from .memo import file_key
+from .image_stack import Stack, no_array
+from .memo import remembered
 from .source import Source
 
 _CACHED_BYTES = 64 * 2**20
 """Of decoded chunks, a file: frames read in order decode a chunk of several once."""
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 """deflate, shuffle, Fletcher32, szip, nbit, scale-offset; LZF, which h5py brings."""
-_MOST_SEARCHED = 1000
-"""Objects of a file that are looked at for an array to suggest."""
 
 
 def recognises(head: bytes) -> bool:
@@ -31,10 +28,10 @@ def recognises(head: bytes) -> bool:
 
 def stack_of(source: Source) -> Stack:
     """The array that a path names, opened; only the chunks that hold a frame are read."""
-    member = (source.member or "").strip("/")
-    return STACKS.get((*file_key(source.path), member), lambda: (_opened(source.path, member), 0))
+    return _opened(source.path, (source.member or "").strip("/"))
 
 
+@remembered(4)
 def _opened(path: Path, member: str) -> Stack:
     import h5py
 
@@ -46,7 +43,7 @@ def _opened(path: Path, member: str) -> Stack:
         if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
             raise ImageError(f'"{member}" is a link to another place; name the array itself')
         if link is None:
-            raise no_array(member, _stacks_in(here.file))
+            raise no_array(member)
         here = here[part]
     return _stack(here, member)
 
@@ -66,20 +63,3 @@ def _stack(found: Any, member: str) -> Stack:
             f"{what} is compressed with a filter that is not built into HDF5 ({min(other)}); save it with gzip"
         )
     return Stack.of(found, found.chunks, what)
-
-
-def _stacks_in(file: Any) -> list[str]:
-    """The names of the arrays of images in a file, found through its own groups."""
-    names: list[str] = []
-    looked_at = 0
-
-    def look(name: str, found: Any) -> bool | None:
-        nonlocal looked_at
-        looked_at += 1
-        with suppress(Exception):
-            _stack(found, name)
-            names.append(name)
-        return True if looked_at >= _MOST_SEARCHED else None
-
-    file.visititems(look)
-    return names

@@ -9,16 +9,14 @@ volumes and the scope is `volume`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...base import ImageError, did_you_mean, one_of
+from ...base import ImageError
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import Bounds, chosen_bounds, to_8_bits
-from .memo import Memo
 from .read_errors import SelectionError, chosen_frame, refuse_too_many
 from .source import Source
 
@@ -119,15 +117,8 @@ class Stack:
         return self.bounds[key]
 
 
-STACKS: Memo[Stack] = Memo(4, 2**30)
-"""The last arrays of this process: a run goes through one split after the other."""
-
-
-def no_array(member: str, names: Sequence[str]) -> SelectionError:
-    """Why a container of the arrays `names` has no array called `member`, or which could be named where it is empty."""
-    if not names:
-        return SelectionError("holds no array of images: none is (N, H, W), (N, H, W, 3) or (N, D, H, W)")
-    if member:
-        return SelectionError(f'has no array "{member}", only {one_of(names)}.{did_you_mean(member, names)}')
-    all_names = "" if len(names) == 1 else f"; there are {one_of(names)}"
-    return SelectionError(f"holds arrays by name; write `#{names[0]}` after its name in the column `path`{all_names}")
+def no_array(member: str) -> SelectionError:
+    """Why a container has no array called `member`."""
+    if not member:
+        return SelectionError("holds arrays by name; write `#NAME` of one after the file's name in the column `path`")
+    return SelectionError(f'has no array "{member}"')

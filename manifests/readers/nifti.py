@@ -28,7 +28,7 @@ from ...base import ImageError, did_you_mean, one_of
 from ...base.text import install_command
 from ..schema.intensity_policy import IntensityPolicy
 from .intensity import Bounds, chosen_bounds, thinned, to_8_bits
-from .memo import Memo, file_key
+from .memo import remembered
 from .read_errors import DamageAsImageError, SelectionError, chosen_frame, refuse_too_many
 from .source import Source
 
@@ -147,20 +147,14 @@ class _Volume:
         return self.bounds[reading]
 
 
-_VOLUMES: Memo[_Volume] = Memo(8, 512 * 2**20)
-
-
+@remembered(2)
 def _volume(path: Path, number: int | None) -> _Volume:
-    return _VOLUMES.get((*file_key(path), number), lambda: _opened(path, number))
-
-
-def _opened(path: Path, number: int | None) -> tuple[_Volume, int]:
     header = _Header.of(path)
     _require_volume(header, number)
     from nibabel.orientations import apply_orientation
 
-    stored, held = _stored(path, header, number or 0)
-    return _Volume(stored, apply_orientation(stored, header.orientation), header.slope, header.inter), held
+    stored = _stored(path, header, number or 0)
+    return _Volume(stored, apply_orientation(stored, header.orientation), header.slope, header.inter)
 
 
 def _require_volume(header: _Header, number: int | None) -> None:
@@ -170,8 +164,8 @@ def _require_volume(header: _Header, number: int | None) -> None:
         raise SelectionError(f"has no volume {number}: it holds {header.volumes}, from 0")
 
 
-def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:
-    """One volume as stored, (X, Y, Z), and how many bytes of memory it takes."""
+def _stored(path: Path, header: _Header, number: int) -> np.ndarray:
+    """One volume as stored, (X, Y, Z)."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     end = header.start + (number + 1) * header.volume_bytes
@@ -180,11 +174,10 @@ def _stored(path: Path, header: _Header, number: int) -> tuple[np.ndarray, int]:
     if not is_gzip:
         # Only the pages of the requested slices are read.
         start = header.start + number * header.volume_bytes
-        return np.memmap(path, header.dtype, "r", start, header.shape, "F").view(np.ndarray), 0
+        return np.memmap(path, header.dtype, "r", start, header.shape, "F").view(np.ndarray)
     if header.volume_bytes > MOST_BYTES:
         raise ImageError(f"a volume of {header.volume_bytes:,} bytes is too large to be decoded; save it without gzip")
-    series = _SERIES.get(file_key(path), lambda: (_GzippedSeries(path, header), 0))
-    return series.volume(number), header.volume_bytes
+    return _series(path).volume(number)
 
 
 class _GzippedSeries:
@@ -215,7 +208,9 @@ class _GzippedSeries:
         return values
 
 
-_SERIES: Memo[_GzippedSeries] = Memo(2)
+@remembered(2)
+def _series(path: Path) -> _GzippedSeries:
+    return _GzippedSeries(path, _Header.of(path))
 
 
 @dataclass(frozen=True, eq=False)

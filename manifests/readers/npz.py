@@ -16,9 +16,10 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from ...base import ImageError
-from .image_stack import STACKS, Layout, Stack, no_array
-from .memo import file_key
+from ...base import ImageError, did_you_mean, one_of
+from .image_stack import Layout, Stack, no_array
+from .memo import remembered
+from .read_errors import SelectionError
 from .source import Source
 
 _WHOLE_BYTES = 512 * 2**20
@@ -32,8 +33,7 @@ def recognises(head: bytes) -> bool:
 
 def read(source: Source) -> np.ndarray:
     """The pixels of one frame: uint8, (H, W) or (H, W, 3). Reading frames in order costs one pass through the file."""
-    member = source.member or ""
-    return STACKS.get((*file_key(source.path), member), lambda: _opened(source.path, member)).pixels(source)
+    return _opened(source.path, source.member or "").pixels(source)
 
 
 def frames(source: Source) -> int:
@@ -66,12 +66,14 @@ def _member(path: Path, member: str) -> tuple[IO[bytes], int]:
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist()}
         if member not in names:
-            raise no_array(member, list(names))
+            near = f"; there are {one_of(names)}.{did_you_mean(member, names)}"
+            raise SelectionError(f"{no_array(member)}{near}")
         info = archive.getinfo(names[member])
         return archive.open(info), info.file_size
 
 
-def _opened(path: Path, member: str) -> tuple[Stack, int]:
+@remembered(2)
+def _opened(path: Path, member: str) -> Stack:
     file, file_size = _member(path, member)
     shape, fortran, dtype = read_header(file)
     what, start, size = f'array "{member}"', file.tell(), math.prod(shape)
@@ -81,10 +83,10 @@ def _opened(path: Path, member: str) -> tuple[Stack, int]:
         raise ImageError(f"{what} is cut off")
     stream = Stack.of(_Stream(file, start, shape), None, what)
     if not fortran and size > _WHOLE_BYTES:
-        return stream, 0
+        return stream
     with file:
         whole = np.frombuffer(file.read(size), np.uint8).reshape(shape, order="F" if fortran else "C")
-    return Stack.of(np.ascontiguousarray(whole), None, what), size
+    return Stack.of(np.ascontiguousarray(whole), None, what)
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -13,14 +13,13 @@ from typing import Any
 
 from ...base import ImageError, one_of
 from ...base.text import install_command
-from .image_stack import STACKS, Stack, no_array
-from .memo import file_key
+from .image_stack import Stack, no_array
+from .memo import remembered
 from .source import Source
 
 _METADATA = ("zarr.json", ".zarray")
 _NOT_CHUNKS = (*_METADATA, ".zattrs", ".zgroup", ".zmetadata")
 _MOST_METADATA_BYTES = 4 * 2**20
-_MOST_SEARCHED = 1000
 _CODECS = {
     "adler32", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta", "endian", "fixedscaleoffset",
     "fletcher32", "gzip", "lz4", "lzma", "quantize", "sharding_indexed", "shuffle", "transpose", "zlib", "zstd",
@@ -37,8 +36,8 @@ def stack_of(source: Source) -> Stack:
     folder = source.path.joinpath(*parts)
     described = _metadata_of(folder)
     if described is None:
-        raise no_array(member, list(_arrays_in(source.path)))
-    return STACKS.get(file_key(described), lambda: (_opened(folder, described, member), 0))
+        raise no_array(member)
+    return _opened(described, member)
 
 
 def _metadata_of(folder: Path) -> Path | None:
@@ -50,18 +49,6 @@ def _metadata_of(folder: Path) -> Path | None:
     return None
 
 
-def _arrays_in(store: Path) -> Iterator[str]:
-    """The names of the arrays in a store, found without looking into chunks."""
-    waiting, looked_at = [store], 0
-    while waiting and looked_at < _MOST_SEARCHED:
-        folder = waiting.pop()
-        looked_at += 1
-        if _metadata_of(folder) is not None:
-            yield folder.relative_to(store).as_posix()
-        else:
-            waiting += sorted((one for one in folder.iterdir() if one.is_dir() and not one.is_symlink()), reverse=True)
-
-
 def _parsed(file: Path) -> dict[str, Any]:
     if file.stat().st_size > _MOST_METADATA_BYTES:
         raise ImageError(f"{file.name} is larger than a description of an array can be")
@@ -71,7 +58,8 @@ def _parsed(file: Path) -> dict[str, Any]:
     return found
 
 
-def _opened(folder: Path, described: Path, member: str) -> Stack:
+@remembered(4)
+def _opened(described: Path, member: str) -> Stack:
     try:
         import zarr
         from zarr.storage import LocalStore
@@ -80,7 +68,7 @@ def _opened(folder: Path, described: Path, member: str) -> Stack:
     what = f'array "{member}"' if member else "the array"
     metadata = _parsed(described)
     _refuse_other_codecs(metadata, what)
-    store = LocalStore(folder, read_only=True)
+    store = LocalStore(described.parent, read_only=True)
     if _outermost(metadata) == "blosc":
         store = _with_checked_chunks(store)
     array = zarr.open_array(store=store, mode="r", zarr_format=3 if described.name == "zarr.json" else 2)

@@ -31,7 +31,7 @@ from made_dicom import (
 from medprobe.base import ImageError
 from medprobe.manifests.readers import codestreams, dicom_file
 from PIL import Image
-from pydicom import Dataset, dcmwrite, uid
+from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
@@ -117,23 +117,6 @@ def test_frames_in_several_fragments_and_a_file_header_around_the_codestream_are
     path = written(tmp_path / "i.dcm", header, uid.HTJ2KLossless)
     for frame in range(2):
         check(read(path, frame, window=(2048, 4096)), spread(values, 0, 4096))
-
-
-@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian])
-def test_a_file_without_its_mark_is_known_by_its_first_elements(tmp_path: Path, syntax: uid.UID) -> None:
-    big = not syntax.is_little_endian
-    header = dataset(RAMP.astype(">i2") if big else RAMP, SpecificCharacterSet="ISO_IR 100")
-    path = written(tmp_path / "i.dcm", header, syntax)
-    expected = spread(RAMP, *np.percentile(RAMP, (0.5, 99.5)))
-    check(read(path), expected)
-    dcmwrite(
-        path, header, implicit_vr=syntax.is_implicit_VR, little_endian=not big, force_encoding=True, overwrite=True
-    )
-    content = path.read_bytes()
-    start = content.find(b"\x00\x08\x00\x05" if big else b"\x08\x00\x05\x00")
-    path.write_bytes(content[start:])
-    assert not content[start:].startswith(b"DICM")
-    check(read(path), expected)
 
 
 def test_a_file_that_is_tiff_and_dicom_is_read_as_dicom(tmp_path: Path) -> None:

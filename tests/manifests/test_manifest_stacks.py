@@ -76,10 +76,10 @@ def test_bools_are_black_and_white(stored) -> None:
 
 def test_without_a_name_the_message_says_what_to_write(stored) -> None:
     path = stored(_GREY)
-    with pytest.raises(ImageError, match=r"write `#group/images` after its name") as refused:
+    with pytest.raises(ImageError, match="write `#NAME` of one") as refused:
         read_image(Source(path, 0))
     assert path.name not in str(refused.value)  # it goes into pages, and a file may be called after a patient
-    with pytest.raises(ImageError, match=r'no array "group/image", only group/images\. Did you mean'):
+    with pytest.raises(ImageError, match='no array "group/image"'):
         _read(path, 0, member="group/image")
 
 
@@ -205,7 +205,7 @@ def test_a_volume_of_an_npz_file_is_a_unit_and_its_slices_are_rows(volumes, slic
 
 def test_a_choice_of_slices_that_means_nothing_is_refused(volumes, tmp_path: Path) -> None:
     for slices in ("axial:all", "largest-mask"):
-        with pytest.raises(ManifestError, match="neither named axes nor a mask"):
+        with pytest.raises(ManifestError, match="unknown choice"):
             build_npz(volumes[0], slices=slices)
     np.savez(tmp_path / "i.npz", val_images=_GREY, val_labels=np.arange(5) % 2)
     with pytest.raises(ManifestError, match="images, not volumes"):
