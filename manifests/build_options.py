@@ -1,20 +1,20 @@
-"""Checks the options of `manifest build` before anything is read, so that all wrong ones are reported together.
+"""Checks the options of `manifest build` before anything is read, so that a wrong one ends it at once.
 
-Checked here: the options of all builders, and options of a builder that must be one of a few words (`Literal`). What
-depends on files (columns, slices, labels) the builder checks itself.
+Checked here: the options of all builders, and what can be known of the others without reading files. What depends on
+files (columns, slices, labels) the builder checks itself.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from pydantic import ValidationError
 
-from ..base import ManifestError, MedprobeError, OutputError, no_such
+from ..base import ManifestError, OutputError
 from ..base.pydantic_messages import fault_in_words
 from .output_path import require_name, require_place
 from .pseudonyms import Pseudonyms
@@ -53,36 +53,18 @@ def check_build_options(
     possible.
 
     Raises:
-        MedprobeError: options are wrong, or the manifest cannot be written to `out`; all problems are listed.
+        MedprobeError: an option is wrong, or the manifest cannot be written to `out`.
     """
-    errors: list[MedprobeError] = []
-
-    def checked(check: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        try:
-            return check(*arguments, **keywords)
-        except MedprobeError as error:
-            errors.append(error)
-
     place = out or Path(f"{source.absolute().name.removesuffix(source.suffix)}.parquet")
-    hints = get_type_hints(builder.build)
-    reading = checked(_intensity_policy, common["window"], per_slice=common["per_slice"])
-    split = checked(_split, common["split"], builder, options)
-    key = checked(_key, common["key"], place, options, keep_ids=common["keep_ids"])
-    parsed = {name: checked(_parsed, name, given, hints[name], place) for name, given in options.items()}
-    inputs = [(f"the file of {_switch(name)}", given) for name, given in options.items() if isinstance(given, Path)]
-    inputs.append(("what the manifest is built from", source))
+    reading = _intensity_policy(common["window"], per_slice=common["per_slice"])
+    split = _split(common["split"], builder, options)
+    key = _key(common["key"], place, options, keep_ids=common["keep_ids"])
+    parsed = {name: _parsed(name, given, place) for name, given in options.items()}
+    inputs = [(f"the file of --{name.replace('_', '-')}", it) for name, it in options.items() if isinstance(it, Path)]
     if writes:
-        checked(require_place, place, inputs, overwrite=common["overwrite"])
-    if len(errors) > 1:
-        listed = "".join(f"\n  {error}" for error in errors)
-        raise MedprobeError(f"{len(errors)} options are wrong:{listed}") from errors[0]
-    if errors:
-        raise errors[0]
+        inputs.append(("what the manifest is built from", source))
+        require_place(place, inputs, overwrite=common["overwrite"])
     return BuildOptions(place, reading, split, key, parsed)
-
-
-def _switch(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
 
 
 def _intensity_policy(window: str | None, *, per_slice: bool) -> IntensityPolicy:
@@ -140,7 +122,7 @@ def _key(key: Path | None, place: Path, options: Mapping[str, Any], *, keep_ids:
     return key
 
 
-def _parsed(option: str, given: Any, hint: Any, place: Path) -> Any:
+def _parsed(option: str, given: Any, place: Path) -> Any:
     """The value of a builder's own option, as the builder takes it."""
     if option == "name":
         if given is None:
@@ -150,9 +132,6 @@ def _parsed(option: str, given: Any, hint: Any, place: Path) -> Any:
         return given
     if option == "classes" and given is not None:
         return _classes(given)
-    words = [word for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal for word in get_args(kind)]
-    if words and given is not None and given not in words:
-        raise ManifestError(f"{_switch(option)}: {no_such('word', given, words)}")
     return given
 
 

@@ -122,15 +122,6 @@ class Manifest:
             fsync(path.parent)
         return Manifest(self.table, card, path)
 
-    def named(self, name: str) -> Manifest:
-        """The same as a data set of another name.
-
-        Raises:
-            ManifestError: no data set can be called so.
-        """
-        card = DatasetCard.of(f'data set "{name}"', **{**self.card.model_dump(), "name": name})
-        return Manifest(self.table, card, self.path)
-
     def __len__(self) -> int:
         return len(self.table)
 

@@ -109,7 +109,8 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     manifest = built.save(folder / "lesions.parquet")
     caches, run = _make_run(manifest, folder / "embeddings")
-    other = _make_run(built.named("moles").save(folder / "moles.parquet"), folder / "embeddings")[1]
+    moles = Manifest(built.table, built.card.model_copy(update={"name": "moles"}), built.path)
+    other = _make_run(moles.save(folder / "moles.parquet"), folder / "embeddings")[1]
     run.save(folder / "run")
     return {"folder": folder, "manifest": manifest, "caches": caches, "run": run, "runs": [run, other]}
 

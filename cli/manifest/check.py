@@ -132,20 +132,16 @@ def _refuse_impossible_fix(manifest: Path, fix: str | None, out: Path | None, *,
 
 
 def _fixed(manifest: Manifest, fix: str, out: Path) -> Manifest:
-    """The new manifest, saved under the old name, with the statistics of its images; the old one if it needs no fix."""
+    """The new manifest, saved under the old name; the old one if it needs no fix."""
     from ...cache import default_store
     from ...manifests import manifest_image_stats
     from ...manifests.checks.fix_duplicates import FIXES
-    from ...manifests.image_stats.scan import store_image_stats
 
-    stamps, reasons = manifest.stamps()
-    stats = manifest_image_stats(manifest)
-    done = FIXES[fix](manifest, stats)
+    done = FIXES[fix](manifest, manifest_image_stats(manifest))
     if not done.changes:
         remark(wrapped(f"{fix}: there is nothing to do, so {out} was not written; {manifest.path} is checked."))
         return manifest
     saved = done.manifest.save(out)
-    store_image_stats(saved, stats.take(done.rows), stamps[done.rows], reasons[done.rows])
     for sentence in done.changes:
         remark(wrapped(f"{fix}: {sentence}."))
     store = default_store(manifest.path or ".")

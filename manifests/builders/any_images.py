@@ -41,7 +41,7 @@ def build_any(path: Path, *, slices: str, frames: str, reading: IntensityPolicy,
     for name in sorted(file.relative_to(root).as_posix() for file in (*images, *filter(_is_volume, others))):
         kinds[_kind(root / name)].append(name)
     plain, of_dicom, volumes = kinds.values()
-    choices = SliceChoice.parse(slices), SliceChoice.parse_frames(frames, "--frames")
+    choices = SliceChoice.parse(slices), SliceChoice.parse(frames, "--frames", axes=False)
     parts = [pd.DataFrame({"sample_id": plain, "path": plain, "unit_id": plain})]
     if of_dicom:
         parts.append(dicom_units(root, of_dicom, choices[1], reading, notice))

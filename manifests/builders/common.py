@@ -208,6 +208,16 @@ def _above_links(root: Path, paths: pd.Series) -> Path:
     return Path(os.path.commonpath([root, *places]))
 
 
+_YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+"""Of the units of an age string (DICOM PS3.5, AS)."""
+
+
+def years_of(age: str) -> float | None:
+    """Years of an age such as `58`, `045Y` or `018M`; None where it is none."""
+    match = re.fullmatch(r"(\d+)([DWMY]?)", age.strip().upper())
+    return round(int(match[1]) * _YEARS[match[2]], 2) if match else None
+
+
 def choose_word(option: str, given: str, known: Iterable[str]) -> None:
     """Makes sure that the value of an option is one of the known words."""
     if given not in (words := tuple(known)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -190,17 +189,16 @@ def whole_numbers(words: pd.Series) -> pd.Series:
     return words.str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
 
 
-def find_tables(folder: Path, wanted: Sequence[Sequence[str]], *, others: Collection[str]) -> list[Path]:
+def find_tables(folder: Path, wanted: Sequence[Sequence[str]]) -> list[Path]:
     """The files of a data set, each under one of the names it is published by; capital letters make no difference.
 
-    Missing ones are an error that names all, with the near files that are there. None of `others`, names of files that
-    are of the data set and not wanted now, is taken for a misspelt one.
+    Missing ones are an error that names all.
     """
     found = [find_file(folder, *names) for names in wanted]
-    missing = [names for names, file in zip(wanted, found, strict=True) if file is None]
-    if missing:
-        known = {name.casefold() for names in (others, *wanted) for name in names}
-        raise ManifestError(f"{folder}:{_lacks(folder, missing, known)}")
+    if missing := [" or ".join(names) for names, file in zip(wanted, found, strict=True) if file is None]:
+        raise ManifestError(
+            f"{folder}: there is no {one_of(missing, most=20)}; give the folder that holds the data set."
+        )
     return [file for file in found if file is not None]
 
 
@@ -234,22 +232,3 @@ def _read_list(file: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: cannot be read as a list of names in UTF-8 text.") from error
     return pd.DataFrame({"name": [line for line in lines if line]}, dtype=TEXT)
-
-
-def _lacks(folder: Path, missing: Sequence[Sequence[str]], known: Collection[str]) -> str:
-    """The missing files, each with the near ones that are no `known` file or the subfolder that holds it."""
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in entries if os.path.isdir(entry)]
-    readable = [entry for entry in folders if os.access(entry, os.R_OK | os.X_OK)]
-    messages = []
-    for names in missing:
-        inside = next((entry for entry in readable if find_file(entry, *names)), None)
-        place, _, last = names[0].rpartition("/")
-        there = [entry.relative_to(folder).as_posix() for entry in sorted((folder / place).glob("[!.]*"))]
-        others = [name.rpartition("/")[2] for name in there if name.casefold() not in known]
-        hint = f' It is in "{inside.name}"; give that folder.' if inside else did_you_mean(last, others)
-        messages.append(f"there is no {' or '.join(names)}.{hint}")
-    listed = f" {messages[0]}" if len(messages) == 1 else "".join(f"\n  {line}" for line in messages)
-    # Counted and not named: in a wrong folder the names may be patients'.
-    holds = f"{counted(len(folders), 'folder')} and {counted(len(entries) - len(folders), 'file')}"
-    return f"{listed}\nThe folder holds {holds if entries else 'nothing'}."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -89,33 +87,10 @@ def build_nifti(
     if unlabelled:
         return assemble(made.drop(columns="label"), src, **about)
     faults = Faults(str(cohort.table))
-    remedy = f"Is it the right column? Name another with --{kind.label}-column."
+    remedy = "Is it the right column? Name another with --label-column."
     ordered = agree_on_classes(kind.order(made["label"].unique()), classes, faults, notice, only_one=remedy, task=task)
     refuse(faults)
     return assemble(made, src, task=task or kind.task(ordered), classes=ordered, **about)
-
-
-def cohort_preset(kind: CohortKind, text: str) -> Callable[..., Manifest]:
-    """`build_nifti` of one kind of cohort, with options named after its labels: `grades` for `labels`.
-
-    The docstring is `text` and that of the arguments.
-    """
-
-    def build(src: Path | str, **options: Any) -> Manifest:
-        renamed = {name.replace(kind.label, "label"): given for name, given in options.items()}
-        return build_nifti(src, **renamed, kind=kind)
-
-    def named(words: str) -> str:
-        return words.replace("label", kind.label)
-
-    signature = inspect.signature(build_nifti)
-    taken = [one for one in signature.parameters.values() if one.name not in ("kind", "unlabelled")]
-    options = [one.replace(name=named(one.name)) for one in taken]
-    build.__dict__["__signature__"] = signature.replace(parameters=options)
-    build.__annotations__ = {named(name): hint for name, hint in build_nifti.__annotations__.items()}
-    arguments = re.sub(r"    unlabelled: .*\n", "", (inspect.getdoc(build_nifti) or "").partition("Args:")[2])
-    build.__doc__ = f"{text}\n\nArgs:{named(arguments)}"
-    return build
 
 
 def _choice(slices: str, mask: str | None) -> SliceChoice:

@@ -38,7 +38,7 @@ class CohortKind:
     """What a preset decides for all its cohorts."""
 
     label: str = "label"
-    """What a label is: a word of the label column's name, and of the names of options (`--grade-column`)."""
+    """What a label is: a word of the label column's name."""
     name: str | None = None
     """Of the data set; by default that of its folder."""
     order: Callable[[Sequence[str]], list[str]] = class_order
@@ -157,7 +157,7 @@ def read_cohort(
     folders = pd.DataFrame({"name": [folder.name for folder in places], "folder": places})
     file, label, columns = _find_labels(src, labels, label_column, kind)
     columns = [patient_column] if patient_column else [one for one in columns if one != label]
-    named_by = {label: f"--{kind.label}-column", **({patient_column: "--patient-column"} if patient_column else {})}
+    named_by = {label: "--label-column", **({patient_column: "--patient-column"} if patient_column else {})}
     table = PublishedTable(file, list(dict.fromkeys([label, *columns])), named_by=named_by)
     candidates = [(one, ids) for one in columns for ids in (table[one], fold_ids(table[one], one, silent))]
     column, ids = max(candidates, key=lambda candidate: folders["name"].isin(candidate[1]).sum())
@@ -254,8 +254,7 @@ def _find_labels(
         files = files if columns else "no .csv or .parquet file"
         near = did_you_mean(label_column or kind.label, names)
         problem = f"no table here has {wanted}; found {files}.{near}"
-    remedy = f"Name the table with --{kind.label}s, and its column with --{kind.label}-column."
-    remedy += " If there are no labels, add --unlabelled." if kind.label == "label" else ""
+    remedy = "Name the table with --labels, its column with --label-column; without labels, add --unlabelled."
     raise ManifestError(f"{labels or src}: {problem} {remedy}")
 
 

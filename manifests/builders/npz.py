@@ -30,7 +30,6 @@ def build_npz(
     task: Task | None = None,
     classes: Sequence[str] | None = None,
     slices: str = "all",
-    root: Path | str | None = None,
     notice: Notice = silent,
 ) -> Manifest:
     """A manifest of the arrays of images and labels in an npz file; the images stay in it.
@@ -48,7 +47,6 @@ def build_npz(
             labels of several columns.
         classes: names of classes 0, 1, ...; by default those of the MedMNIST set, else "0", "1", ...
         slices: slices to take from volumes: all, middle, middle:N (N slices around the middle) or every:N.
-        root: folder that paths in the manifest start from; by default the folder of the file.
         notice: called with messages: missing splits, classes without samples, a recognised MedMNIST set.
 
     Raises:
@@ -64,10 +62,9 @@ def build_npz(
         ('multiclass', ['train/0000', 'train/0001'])
     """
     file = Path(file)
-    choice = SliceChoice.parse_frames(slices, "--slices")
+    choice = SliceChoice.parse(slices, axes=False)
     layouts, labels = _read(file, notice)
-    root = file.parent if root is None else Path(root)
-    table = _table(layouts, choice, _path(file, root), file)
+    table = _table(layouts, choice, file)
     task, classes = _published(file, labels, task, classes, notice)
     multilabel = labels.shape[1] > 1
     count = labels.shape[1] if multilabel else max(int(labels.max()) + 1, 2)
@@ -83,7 +80,7 @@ def build_npz(
         table["label"] = np.array(names, object)[labels[:, 0]]
         report_empty_classes(set(table["label"]), names, notice)
     about = {"name": name or file.stem, "task": task_for(names, task), "classes": names}
-    return assemble(table, root, faults=Faults(str(file)), **about)
+    return assemble(table, file.parent, faults=Faults(str(file)), **about)
 
 
 def _read(file: Path, notice: Notice) -> tuple[dict[str, Layout], np.ndarray]:
@@ -193,15 +190,7 @@ def read_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     return found
 
 
-def _path(file: Path, root: Path) -> str:
-    try:
-        # Of the folder alone: the file may be a link.
-        return (file.parent.resolve() / file.name).relative_to(root.resolve()).as_posix()
-    except ValueError as error:
-        raise ManifestError(f"{file}: is not inside --root {root}; give a folder above it.") from error
-
-
-def _table(layouts: dict[str, Layout], choice: SliceChoice, path: str, file: Path) -> pd.DataFrame:
+def _table(layouts: dict[str, Layout], choice: SliceChoice, file: Path) -> pd.DataFrame:
     """A row for each image, or each chosen slice; `_of` says which of all labels, one split after the other, it has."""
     depths = {layout.depth for layout in layouts.values()}
     if None in depths and len(depths) > 1:
@@ -215,7 +204,7 @@ def _table(layouts: dict[str, Layout], choice: SliceChoice, path: str, file: Pat
         chosen = np.array(choice.frames(layout.depth or 1), np.int64)
         sample, slice_ = np.repeat(np.arange(samples[split]), len(chosen)), np.tile(chosen, samples[split])
         names = [f"{split}/{number:0{digits}d}" for number in sample]
-        part = pd.DataFrame({"sample_id": names, "path": f"{path}#{split}_images", "split": split})
+        part = pd.DataFrame({"sample_id": names, "path": f"{file.name}#{split}_images", "split": split})
         part["frame"] = sample * (layout.depth or 1) + slice_
         if layout.depth is not None:
             width = len(str(layout.depth - 1))

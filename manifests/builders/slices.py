@@ -12,10 +12,9 @@ import numpy as np
 from ...base import ManifestError, no_such, one_of
 from ..readers.nifti import AXES, Axis
 
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 _KINDS = ("all", "middle", "every", "largest-mask")
-_MAY_BE = f"It may be all, middle:5, every:3 or largest-mask, after an axis ({one_of(AXES)}): axial:middle:5."
 _FRAMES = ("all", "middle", "every")
-_FRAMES_MAY_BE = "It may be all, middle, middle:5 (neighbours around the middle) or every:3."
 
 
 @dataclass(frozen=True)
@@ -35,42 +34,31 @@ class SliceChoice:
     """Of `middle`: how many; of `every`: the step."""
 
     @classmethod
-    def parse(cls, text: str) -> SliceChoice:
-        """The choice that `text`, given as `--slices`, names.
+    def parse(cls, text: str, option: str = "--slices", *, axes: bool = True) -> SliceChoice:
+        """The choice that `text`, given as `option`, names.
 
-        `[AXIS:]all`, `[AXIS:]middle:N`, `[AXIS:]every:N`, `[AXIS:]largest-mask`.
+        `[AXIS:]all`, `[AXIS:]middle`, `[AXIS:]middle:N`, `[AXIS:]every:N`, `[AXIS:]largest-mask`; without `axes` what
+        is chosen has no anatomy: neither an axis nor a mask.
 
         Raises:
             ManifestError: it is not valid; lists what is.
         """
         words = text.strip().split(":")
-        axis = words.pop(0) if words[0] in AXES else None
-        kind = words.pop(0) if words else ""
-        if kind not in _KINDS:
-            known = AXES if axis is None and words else _KINDS
-            what = "axis" if known is AXES else "choice of slices"
-            raise ManifestError(f"--slices {text}: {no_such(what, kind, known)} {_MAY_BE}")
-        return cls(axis, kind, _number(kind, words, f"--slices {text}", _MAY_BE))  # pyright: ignore[reportArgumentType]
-
-    @classmethod
-    def parse_frames(cls, text: str, option: str) -> SliceChoice:
-        """The choice that `text` names among frames without anatomy: `all`, `middle`, `middle:N`, `every:N`.
-
-        Args:
-            text: what was given.
-            option: where, such as `--frames`, for messages.
-
-        Raises:
-            ManifestError: it is not valid; lists what is.
-        """
-        kind, *words = text.strip().split(":")
-        where = f"{option} {text}"
-        if kind in (*AXES, "largest-mask"):
-            raise ManifestError(f"{where}: frames have neither named axes nor a mask. {_FRAMES_MAY_BE}")
-        if kind not in _FRAMES:
-            raise ManifestError(f"{where}: {no_such('choice of frames', kind, _FRAMES)} {_FRAMES_MAY_BE}")
-        number = 1 if kind == "middle" and not words else _number(kind, words, where, _FRAMES_MAY_BE)
-        return cls(None, kind, number)  # pyright: ignore[reportArgumentType]
+        axis = words.pop(0) if axes and words[0] in AXES else None
+        kind, *number = words or [""]
+        known = _KINDS if axes else _FRAMES
+        may_be = f"It may be {one_of(known)}, with a number as in middle:5 or every:3"
+        may_be += f", after an axis ({one_of(AXES)}): axial:middle:5." if axes else "."
+        if kind not in known:
+            raise ManifestError(
+                f"{option} {text}: {no_such('choice', kind, (*known, *AXES) if axes else known)} {may_be}"
+            )
+        numbered = kind in ("middle", "every")
+        if len(number) > numbered or (kind == "every" and not number) or not all(map(_NUMBER.fullmatch, number)):
+            raise ManifestError(
+                f"{option} {text}: a number of 1 or more follows middle or every, and no other. {may_be}"
+            )
+        return cls(axis, kind, int(number[0]) if number else 1)  # pyright: ignore[reportArgumentType]
 
     def frames(self, count: int, mask_areas: Sequence[int] | np.ndarray | None = None) -> list[int]:
         """Indices of the chosen slices, ascending.
@@ -98,12 +86,3 @@ class SliceChoice:
         if not (areas > 0).any():
             raise ManifestError("the mask is empty, so no slice has the largest part of it.")
         return [int(areas.argmax())]
-
-
-def _number(kind: str, words: list[str], where: str, may_be: str) -> int:
-    """What follows `middle` or `every`; 1 where nothing has to follow."""
-    takes_number = kind in ("middle", "every")
-    if len(words) != takes_number or not all(re.fullmatch("[1-9][0-9]{0,8}", word) for word in words):
-        wanted = f"{kind}:N with N of 1 or more" if takes_number else f"{kind} alone"
-        raise ManifestError(f"{where}: write {wanted}. {may_be}")
-    return int(words[0]) if words else 1

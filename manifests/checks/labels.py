@@ -67,7 +67,7 @@ def absent_classes(context: CheckContext) -> Iterator[Diagnostic]:
 
 
 def labels_like_ids(context: CheckContext) -> Iterator[Diagnostic]:
-    """A label column that names each unit, or each group, rather than what it shows."""
+    """A label column that names each unit rather than what it shows."""
     manifest, labels = context.manifest, context.labels
     if labels.ndim == 2:
         return
@@ -76,14 +76,4 @@ def labels_like_ids(context: CheckContext) -> Iterator[Diagnostic]:
     distinct = len(np.unique(labels[labels >= 0]))
     if distinct >= MANY_CLASSES and 2 * distinct >= len(units):
         message = f"{column} has {distinct:,} distinct labels for {counted(len(units), 'unit')}: it looks like an id"
-        yield diagnostic("label-like-id", message)
-    if "group_id" not in manifest.table or distinct < 2 or len(units) < RARE * distinct:
-        return
-    known = labels >= 0
-    pairs = np.unique(np.stack([labels[known], codes_of(manifest.group_ids)[0][known]]), axis=1)
-    if pairs.shape[1] == distinct:
-        message = (
-            f'every class of {column} is in one "group_id" alone, so no split can have a class in train and test; '
-            "one of the two columns looks like the wrong one"
-        )
         yield diagnostic("label-like-id", message)

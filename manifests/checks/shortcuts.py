@@ -49,12 +49,12 @@ def formats_that_tell_classes(context: CheckContext) -> Iterator[Diagnostic]:
         positive = has_class(labels, number)
         if min(len(np.unique(group[positive])), len(np.unique(group[~positive]))) < RARE:
             continue  # too few to separate a rule from chance
-        unseen, tree = PredefinedSplit(fold[group]), _tree(_DEPTH, len(rows))
+        unseen, tree = PredefinedSplit(fold[group]), _tree(len(rows))
         predicted = cross_val_predict(tree, features.to_numpy(), positive, cv=unseen, method="predict_proba")
         area = roc_auc_score(positive, np.asarray(predicted)[:, 1])
         if area > TELLING:
-            rule = _rule(features, positive)
-            message = f'class "{name}" can be predicted without looking at a pixel (AUC {area:.2f}): {rule}'
+            most = features.columns[tree.fit(features.to_numpy(), positive).feature_importances_.argmax()]
+            message = f'class "{name}" can be predicted without looking at a pixel (AUC {area:.2f}), mostly by: {most}'
             yield diagnostic("format-tells-class", message, context.ids, rows[positive])
 
 
@@ -76,27 +76,7 @@ def _features(stats: ImageStats) -> pd.DataFrame:
     return table.loc[:, table.nunique() > 1]
 
 
-def _tree(depth: int, rows: int) -> DecisionTreeClassifier:
+def _tree(rows: int) -> DecisionTreeClassifier:
     from sklearn.tree import DecisionTreeClassifier
 
-    return DecisionTreeClassifier(max_depth=depth, min_samples_leaf=max(5, int(_LEAF * rows)), random_state=0)
-
-
-def _rule(features: pd.DataFrame, positive: np.ndarray) -> str:
-    """The best single threshold, with the shares of the class and of the others above or below it."""
-    stump = _tree(1, len(features)).fit(features.to_numpy(), positive).tree_
-    if stump.node_count == 1:
-        return "by several features of their files together"
-    name, cut = str(features.columns[stump.feature[0]]), float(stump.threshold[0])
-    above = features[name].to_numpy() > cut
-    yes = bool(above[positive].mean() > above[~positive].mean())
-    of_class, of_others = (float((above == yes)[some].mean()) for some in (positive, ~positive))
-    return f"{of_class:.0%} of its images are {_in_words(name, cut, yes)}, of the others {of_others:.0%}"
-
-
-def _in_words(feature: str, cut: float, above: bool) -> str:
-    """What is true of images that have more of a feature than `cut`, or not more."""
-    if feature.startswith("stored"):
-        return feature if above else f"not {feature}"
-    size = f"{'more than' if above else 'at most'} {cut:,.0f}"
-    return {"file size": f"of {size} bytes", "height": f"{size} px high", "width": f"{size} px wide"}[feature]
+    return DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=max(5, int(_LEAF * rows)), random_state=0)

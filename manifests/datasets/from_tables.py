@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...base import ManifestError, counted, one_of
-from ..builders.common import Notice, assemble, choose_labels, choose_word, require_folder
+from ..builders.common import Notice, assemble, choose_labels, choose_word, require_folder, years_of
 from ..builders.frames import check_frames
 from ..builders.images import locate_images
 from ..builders.label_tables import (
@@ -125,7 +125,7 @@ def _read(
     parts = [(spec.rows, file) for file in files] + [(join, join.files[0]) for join in joins.values()]
     wanted = [[name.format_map(options) for name in file.names] for _, file in parts]
     wanted += [[name] for name in spec.split_lists.values()]
-    found = find_tables(src, wanted, others=list(_all_names(spec, options)))
+    found = find_tables(src, wanted)
     requested = [
         partial(
             PublishedTable, file, spec.wanted(part), optional=spec.optional(part), aliases=part.aliases,
@@ -183,15 +183,6 @@ def _joins_to_read(spec: TableSet, src: Path, options: Mapping[str, Any], notice
 
 def _find(file: File, src: Path, options: Mapping[str, Any]) -> Path | None:
     return find_file(src, *(name.format_map(options) for name in file.names))
-
-
-def _all_names(spec: TableSet, options: Mapping[str, Any]) -> Iterator[str]:
-    """The names of all files of the set, under any options."""
-    for part in (spec.rows, *spec.joins.values()):
-        for file in part.files:
-            for option, choice in spec.options.items():
-                for word in choice.words:
-                    yield from (name.format_map({**options, option: word}) for name in file.names)
 
 
 def _check(spec: TableSet, table: PublishedTable, part: Table) -> None:
@@ -312,9 +303,7 @@ def _fill(rows: pd.DataFrame, template: str) -> pd.Series:
 
 def _years(ages: pd.Series, notice: Notice) -> pd.Series:
     """Ages in years: `58`, or `058Y`, `013M` and `002D`; missing where unreadable or impossible."""
-    parts = ages.str.extract(r"^(\d+)([YMD]?)$")
-    per_year = parts[1].map({"": 1.0, "Y": 1.0, "M": 12.0, "D": 365.25}).astype("float64")
-    years = pd.to_numeric(parts[0], errors="coerce").astype("float64") // per_year
+    years = pd.Series([years_of(age) for age in as_words(ages)], ages.index, "float64")
     if slips := int((years > _OLDEST).sum()):
         notice(f"{counted(slips, 'age')} above {_OLDEST} years {'was' if slips == 1 else 'were'} removed.")
     return years.mask(years > _OLDEST)

@@ -81,14 +81,6 @@ def manifest_image_stats(manifest: Manifest, *, workers: int | None = None, show
     return stats.take(np.argsort(rows))
 
 
-def store_image_stats(manifest: Manifest, stats: ImageStats, stamps: np.ndarray, reasons: np.ndarray) -> None:
-    """Keeps known statistics of the images of a saved manifest, so that they are not computed again.
-
-    `stamps` and `reasons` are those of the images' files (`Manifest.stamps`) before the statistics were computed.
-    """
-    _write(manifest, stats.table, _keys(manifest), stamps, reasons)
-
-
 def _file(manifest: Manifest) -> Path | None:
     return manifest.path and manifest.path.with_suffix(".survey")
 

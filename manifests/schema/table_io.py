@@ -42,7 +42,8 @@ def read_table(path: Path, *, text: Collection[str], separator: str = ",") -> pd
             f'{path}: a table is a .parquet or .csv file, not "{path.suffix or path.name}". Save it as CSV (UTF-8).'
         )
     if not path.is_file():
-        raise ManifestError(f"{path}: {'is not a file.' if path.exists() else f'does not exist.{_near_files(path)}'}")
+        near = did_you_mean(path.name, (file.name for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES))
+        raise ManifestError(f"{path}: {'is not a file.' if path.exists() else f'does not exist.{near}'}")
     types = {pa.string(): TEXT, pa.large_string(): TEXT}
     try:
         table = _read_csv(path, text, separator) if is_csv else pq.read_table(path, page_checksum_verification=True)
@@ -176,37 +177,15 @@ def _declared_separator(path: Path) -> str | None:
     return first and first[1].decode(errors="replace")
 
 
-def _near_files(path: Path) -> str:
-    # The suffix is left out of the comparison: all tables have it in common.
-    files = [file for file in path.parent.glob("*") if file.suffix.lower() in SUFFIXES]
-    near = sorted(file.name for file in files if did_you_mean(path.stem, [file.stem]))
-    return f" Did you mean {one_of(near, most=3)}?" if near else ""
-
-
 def _reason(error: BaseException, path: Path, separator: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = " ".join(str(error).split())
-    with path.open("rb") as file:
-        text_start = file.read(512) if path.suffix.lower() == ".csv" else b""
-    if "Empty CSV file" in words:
-        return "it is empty"
-    # UTF-16 has zero bytes; spreadsheets export it as "Unicode text".
-    if b"\0" in text_start or "UTF8" in words or "utf-8" in words.lower() or (text_start and not _is_utf8(path)):
-        return "it is not UTF-8 text; save it as CSV (UTF-8)"
     if "columns, got" in words:
         return _ragged_rows(path, separator)
-    if path.suffix.lower() == ".parquet" or "zlib" in words:
+    if path.suffix.lower() == ".parquet":
         return "it is damaged, cut off or of another format; fetch it or build it again"
-    return words[:200].rstrip(".")
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return all(file)
-    except UnicodeDecodeError:
-        return False
+    return "it is not UTF-8 text; save it as CSV (UTF-8)" if "utf" in words.lower() else words[:200].rstrip(".")
 
 
 def _ragged_rows(path: Path, separator: str) -> str:

@@ -95,7 +95,8 @@ def test_probe_gives_the_commands_that_take_over_the_vectors_of_another_set(
     assert medprobe("extract", pets, *_TINY, *options).status == 0
     other = build_folder(pets.parent / "pets")
     ids = [f"other {row}" for row in range(8)]
-    Manifest(other.table.assign(sample_id=ids), other.card).named("other").save(pets.with_name("other.parquet"))
+    card = other.card.model_copy(update={"name": "other"})
+    Manifest(other.table.assign(sample_id=ids), card).save(pets.with_name("other.parquet"))
     words = ("--probe", "centroid", "--seeds", 2, "--out", pets.with_name("run"))
     run = ("probe", pets.with_name("other.parquet"), *words)
     ended = medprobe(*run)

@@ -165,7 +165,8 @@ def test_a_second_table_of_the_same_images_needs_no_network(gallery_of, tmp_path
     first, tiny = gallery_of(9), load_backbone(TINY, image_size=32, precision=precision, runtime="torch", device="cpu")
     alone = {"batch_size": 1, "workers": 0, **_QUIET}
     for name in ("first", "nothing new"):
-        extract(first.named(name), [tiny], tmp_path / "store", **alone)
+        named = Manifest(first.table, first.card.model_copy(update={"name": name}), first.path)
+        extract(named, [tiny], tmp_path / "store", **alone)
     shutil.copytree(tmp_path / "images", tmp_path / "copies")
     (tmp_path / "copies/cat/000.png").write_bytes(b"")
     shutil.copy(tmp_path / "copies/dog/001.png", tmp_path / "copies/dog/again.png")

@@ -14,6 +14,7 @@ from medprobe.cache import CacheDraft, EmbeddingCache, find_caches, verify_cache
 from medprobe.extract import extract, extract_on
 from medprobe.extract.device import choose_device, choose_devices, is_lost
 from medprobe.extract.multi_device import Loaded
+from medprobe.manifests import Manifest
 
 _RECIPE = {
     "name": "timm:test_vit@random",
@@ -51,9 +52,8 @@ def test_two_devices_make_the_cache_that_one_makes(gallery, tmp_path, tiny, caps
 def test_each_device_reports_what_it_took_from_another_data_set(gallery, tmp_path, tiny) -> None:
     [one] = extract(gallery, [tiny], tmp_path / "store", **_QUIET)
     notices: list[str] = []
-    [two] = extract_on(
-        ["cpu", "cpu"], gallery.named("other"), [_RECIPE], tmp_path / "store", notice=notices.append, **_QUIET
-    )
+    other = Manifest(gallery.table, gallery.card.model_copy(update={"name": "other"}), gallery.path)
+    [two] = extract_on(["cpu", "cpu"], other, [_RECIPE], tmp_path / "store", notice=notices.append, **_QUIET)
     name = _RECIPE["name"]
     assert notices == [f"cpu: {name}: 11 of 11 vectors were taken from {gallery.name} (equal pixels)"] * 2
     np.testing.assert_array_equal(two.load("cls"), one.load("cls"))

@@ -68,7 +68,7 @@ def export(tmp_path: Path) -> Path:
     return tree
 
 
-def _labels(export: Path, rows: list[str], header: str = "Study Instance UID,finding,set") -> Path:
+def _labels(export: Path, rows: list[str], header: str = "StudyInstanceUID,finding,set") -> Path:
     """A table as a spreadsheet saves it: with a byte order mark, and Windows line ends."""
     table = export / "labels.csv"
     table.write_text("\r\n".join(["\ufeff" + header, *rows, ""]), encoding="utf-8", newline="")
@@ -120,7 +120,7 @@ def test_attributes_are_read_only_when_asked_for(export: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "rows", "units"),
     [
-        ("patient_id,finding", ["PAT0,ill", "PAT1,well", "PAT2,well"], [_study(0, 0), _study(0, 1)]),
+        ("PatientID,finding", ["PAT0,ill", "PAT1,well", "PAT2,well"], [_study(0, 0), _study(0, 1)]),
         (
             "SOPInstanceUID,finding",
             [f"{_image(0, 0, 0)},ill", f"{_image(0, 0, 1)},well", f"{_image(0, 1, 0)},ill"],
@@ -212,6 +212,9 @@ def test_faulty_files_are_skipped_on_request_and_listed_with_all_others(faulty: 
     reasons = pd.read_csv(skipped).set_index("path")["reason"].to_dict()
     assert reasons.items() >= _FAULTS.items()
     assert "no PatientID" in reasons["d/nobody.dcm"]
+    again = medprobe(*command, "--out", tmp_path / "m.csv", "--skipped", skipped, "--skip-faulty")
+    assert "skipped.csv: exists already" in again.err
+    skipped.unlink()
     built = medprobe(*command, "--out", tmp_path / "m.csv", "--skipped", skipped, "--skip-faulty")
     assert built.status == 0, built.err
     assert "Skipped 3 faulty files." in built.notes
@@ -235,7 +238,7 @@ def test_all_faulty_files_are_in_the_table_however_many_a_message_lists(export: 
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "skipped.txt", "nowhere/skipped.csv"])
-def test_a_table_of_skipped_files_replaces_only_its_like(export: Path, name: str) -> None:
+def test_a_table_of_skipped_files_replaces_nothing(export: Path, name: str) -> None:
     table = _labels(export, _BY_STUDY)
     before = table.read_bytes()
     with pytest.raises(OutputError, match=name):
@@ -269,7 +272,7 @@ def test_patients_may_be_named_in_the_table_where_the_files_name_none(export: Pa
             "PatientID,finding",
             ["PAT0,a", "PAT1,b"],
             {"frames": "axial:all"},
-            "frames have neither named axes nor a mask",
+            '--frames axial:all: unknown choice "axial"',
         ),
         ("PatientID,finding,set", ["PAT0,a,train", "PAT1,b,tset"], {"split_column": "set"}, 'Did you mean "test"'),
     ],

@@ -197,8 +197,8 @@ def test_files_that_are_no_volumes_are_refused_all_at_once(brats: Path) -> None:
         ({"sequences": ["t1c"]}, 'no patient has a file named t1c. Did you mean "t1ce"'),
         ({"sequences": ["t1c"]}, "flair (4 of 4), seg (4 of 4)"),
         ({"mask": "sge", "slices": "axial:largest-mask"}, "no patient has a file named sge"),
-        ({"grade_column": "grad"}, 'no table here has a column "grad"; found name_mapping.csv, survival_info.csv'),
-        ({"grade_column": "WHO grad"}, 'Did you mean "WHO grade"? Name the table with --grades'),
+        ({"label_column": "grad"}, 'no table here has a column "grad"; found name_mapping.csv, survival_info.csv'),
+        ({"label_column": "WHO grad"}, 'Did you mean "WHO grade"? Name the table with --labels'),
         ({"patient_column": "subject"}, 'no column "subject"'),
     ],
 )

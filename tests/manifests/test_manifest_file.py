@@ -152,7 +152,7 @@ def test_a_faulty_manifest_is_never_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("toy.csv", b"", "it is empty"),
+        ("toy.csv", b"", "Empty CSV file"),
         ("toy.csv", b"sample_id,path\nx,y\n", '"label" is missing'),
         ("toy.csv", b"sample_id,path,labels\nx,y,a\n", 'Did you mean "labels"'),
         ("toy.csv", b"sample_id,path,label,label\nx,y,a,a\n", "two columns are named label"),
@@ -171,7 +171,7 @@ def test_a_damaged_table_is_refused_with_what_to_do(tmp_path: Path, name: str, c
 
 def test_a_missing_table_or_card_is_named(tmp_path: Path) -> None:
     path = _write(tmp_path, "sample_id,path,label\nx,y,a\n")
-    with pytest.raises(ManifestError, match=r"does not exist. Did you mean toy.csv"):
+    with pytest.raises(ManifestError, match=r"does not exist. Did you mean \"toy.csv\""):
         Manifest.load(tmp_path / "toys.csv")
     with pytest.raises(ManifestError, match="Name the table, not its card"):
         Manifest.load(tmp_path / "toy.yaml")

@@ -128,17 +128,15 @@ def test_another_suffix_still_leads_to_the_image(tree: Tree) -> None:
     assert tree.build().source(1).path == renamed
 
 
-def test_a_missing_table_is_told_with_the_near_ones(table: Tree) -> None:
+def test_a_missing_table_is_named(table: Tree) -> None:
     file = table.src / (table.table if "/" not in table.table else "ISIC2018_Task3_Training_LesionGroupings.csv")
     file.rename(file.with_name("x" + file.name))
-    message = refused(table.build, file.name)
-    if table.table == file.name:
-        assert f'Did you mean "x{file.name}"' in message
+    refused(table.build, f"there is no {file.name}" if table.table == file.name else file.name)
 
 
 def test_the_folder_above_is_told_from_the_folder_of_the_data_set(table: Tree) -> None:
     if "/" not in table.table:
-        with pytest.raises(ManifestError, match='It is in "published"; give that folder'):
+        with pytest.raises(ManifestError, match="give the folder that holds the data set"):
             BUILDERS[table.builder].build(table.src.parent)
     with pytest.raises(ManifestError, match="give the folder that it is in"):
         BUILDERS[table.builder].build(table.file)

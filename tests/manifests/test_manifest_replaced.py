@@ -67,7 +67,7 @@ def test_the_tables_of_a_published_data_set_are_never_replaced(tmp_path, medprob
 
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize(
-    ("words", "option"), [(("dicom",), "--labels"), (("glioma-mri",), "--grades"), (("csv",), "")], ids=str
+    ("words", "option"), [(("dicom",), "--labels"), (("glioma-mri",), "--labels"), (("csv",), "")], ids=str
 )
 def test_what_an_option_names_is_never_replaced_even_beside_a_card(
     table, tmp_path, medprobe, words, option, linked

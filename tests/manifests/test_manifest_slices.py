@@ -37,12 +37,12 @@ def test_chosen_slices_exist_and_ascend(text: str, number: int, count: int) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("axail:all", 'unknown axis "axail".*Did you mean "axial"'),
-        ("axial:midle:5", 'unknown choice of slices "midle"'),
+        ("axail:all", 'unknown choice "axail".*Did you mean "axial"'),
+        ("axial:midle:5", 'unknown choice "midle"'),
         ("axial", "axial:middle:5"),
-        ("axial:middle", "middle:N"),
-        ("axial:every:0", "every:N"),
-        ("axial:all:3", "all alone"),
+        ("axial:every", "a number of 1 or more"),
+        ("axial:every:0", "a number of 1 or more"),
+        ("axial:all:3", "and no other"),
         ("", "unknown choice"),
     ],
 )

@@ -100,7 +100,7 @@ def build_dicom(
         OutputError: the table of skipped files cannot be written.
     """
     src = Path(src)
-    choice = SliceChoice.parse_frames(frames, "--frames")
+    choice = SliceChoice.parse(frames, "--frames", axes=False)
     if unit is not None:
         choose_word("unit", unit, get_args(Level))
     for attribute in attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -11,6 +10,7 @@ from ....base import ImageError, ManifestError
 from ....base.text import install_command
 from ...readers import dicom
 from ...readers.read_errors import DamageAsImageError
+from ..common import years_of
 from .positions import numbers, place_of, places_of_frames
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
 VOLUMES = ("CT", "MR", "PT")
 """Modalities that may have a file per slice."""
 _DIRECTORY = "1.2.840.10008.1.3.10"
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-"""Of the units of an age string (PS3.5, AS)."""
 
 
 class Skipped(NamedTuple):
@@ -115,11 +113,5 @@ def _image(
     if "sex" in texts:
         found["sex"] = texts["sex"].upper() or None
     if "age" in texts:
-        found["age"] = _years(texts["age"])
+        found["age"] = years_of(texts["age"])
     return found
-
-
-def _years(age: str) -> float | None:
-    """Years of an age string such as 045Y or 018M."""
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", age.upper())
-    return round(int(match[1]) * _YEARS[match[2]], 2) if match else None

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ....base import ManifestError, counted, did_you_mean, one_of
+from ....base import ManifestError, counted, one_of
 from ...schema.table_io import as_words, read_table
 from ...validation.diagnostics import rows_in_words
 from ...validation.faults import refuse
 from ..common import Notice
 from ..label_tables import PublishedTable, read_split_words
 from .headers import KEYWORDS, Level
-
-_SPELLINGS: dict[Level, set[str]] = {
-    "image": {"sopinstanceuid", "sopuid", "instanceuid", "imageuid"},
-    "study": {"studyinstanceuid", "studyuid"},
-    "patient": {"patientid", "patient"},
-}
-"""Column names in lower case without separators, from image to patient."""
 
 
 def read_labels(
@@ -35,7 +27,7 @@ def read_labels(
     *,
     multilabel: bool,
 ) -> tuple[PublishedTable, str]:
-    """The table with its splits as train, val and test, and its column of ids: `join`, or the first of `_SPELLINGS`.
+    """The table with its splits as train, val and test, and its column of ids: `join`, or the first of `KEYWORDS`.
 
     Raises:
         ManifestError: a column does not exist, no column is one of ids, rows are blank or repeated, or words name no
@@ -66,13 +58,10 @@ def read_labels(
 
 def _key_column(file: Path) -> str:
     columns = [str(column) for column in read_table(file, text=()).columns]
-    for spellings in _SPELLINGS.values():
-        fit = [column for column in columns if re.sub(r"[\W_]+", "", column).lower() in spellings]
-        if len(fit) == 1:
-            return fit[0]
-    near = "".join(did_you_mean(keyword, columns) for keyword in KEYWORDS.values())
+    if key := next((keyword for keyword in KEYWORDS.values() if keyword in columns), None):
+        return key
     raise ManifestError(
-        f"{file}: no column is named {one_of(KEYWORDS.values())}.{near} Name the column of ids with --join; there are "
+        f"{file}: no column is named {one_of(KEYWORDS.values())}. Name the column of ids with --join; there are "
         f"{one_of(columns)}."
     )
 
@@ -103,7 +92,7 @@ def report_unmatched(table: PublishedTable, images: pd.DataFrame, notice: Notice
 
 
 def compare_groups(table: PublishedTable, images: pd.DataFrame, column: str, notice: Notice) -> None:
-    """Reports PatientIDs that are in several groups, as errors, and groups with several PatientIDs.
+    """Notes PatientIDs that are in several groups as errors.
 
     Some exports have one PatientID in all files, which does not distinguish patients; then only this is reported.
     """
@@ -119,13 +108,6 @@ def compare_groups(table: PublishedTable, images: pd.DataFrame, column: str, not
         table.note(
             f'{where}: are of one PatientID and {count:,} groups of column "{column}"; fix the column, or omit '
             "--group-column to make each PatientID a group"
-        )
-    several = int((pairs.groupby("group")["patient"].nunique() > 1).sum())
-    if several:
-        notice(
-            f'{several:,} of {counted(groups, "group")} of column "{column}" have more than one PatientID '
-            f"({counted(patients, 'PatientID')} in all); correct if patients were registered twice, otherwise fix the "
-            "column."
         )
 
 

@@ -14,15 +14,13 @@ from ...validation.diagnostics import refusal
 from ..common import Notice
 from .headers import Skipped
 
-_FIRST_LINE = "path,reason\n"
-
 
 class SkippedFiles:
     """The files that are left out, and the table that lists them.
 
     Args:
         src: the folder that holds the tree.
-        table: where the table is written; None for no table. An earlier one is replaced, any other file is not.
+        table: where the table is written; None for no table. No file is replaced.
         skip_faulty: skip files that cannot be used, instead of refusing the tree.
 
     Raises:
@@ -77,6 +75,4 @@ def _require_place(table: Path) -> None:
     if not table.absolute().parent.is_dir():
         raise OutputError(f"{table}: the folder {table.parent} does not exist; create it, or give another --skipped.")
     if table.exists():
-        with table.open("rb") as file:
-            if file.read(len(_FIRST_LINE)) != _FIRST_LINE.encode():
-                raise OutputError(f"{table}: is not a table of skipped files; move it away, or give another --skipped.")
+        raise OutputError(f"{table}: exists already; move it away, or give another --skipped.")
