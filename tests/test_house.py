@@ -61,7 +61,6 @@ _FROM_MODULES = {
         "checks.fix_duplicates",
         "checks.near_duplicates",
         "checks.spelling",
-        "image_stats.scan",
         "output_path",
         "pseudonyms",
         "readers",
