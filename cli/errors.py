@@ -61,8 +61,9 @@ def errors(
     from ..base import OutputError
     from ..cache import default_store
     from ..evaluate import Run
+    from ..evaluate.statistics.summary import systems_by_score
     from ..explore import find_errors
-    from ..explore.judged import choose_system, manifests_of_run
+    from ..explore.judged import manifests_of_run
     from ..manifests import Manifest
 
     if page and out is None:
@@ -75,7 +76,7 @@ def errors(
     chosen = {"backbone": backbone, "pooling": pooling, "probe": probe}
     caches, tested = [], None if others is None else (others, [])
     if neighbours:
-        system = choose_system(loaded, **chosen)
+        system = systems_by_score(loaded, **chosen)[0]
         caches = _caches(samples, cache or default_store(manifest), system)
         if others is not None and external is not None:
             tested = others, _caches(others, external_cache or default_store(external), system)

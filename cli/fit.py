@@ -112,9 +112,9 @@ def _of_run(
 ) -> Model:
     from ..cache import default_store
     from ..evaluate import Run
+    from ..evaluate.statistics.summary import systems_by_score
     from ..manifests import Manifest
     from ..model import fit_run
-    from ..model.run_choice import systems_by_score
 
     run = Run.load(folder, predictions=False)
     systems = systems_by_score(run, **chosen)

@@ -11,11 +11,12 @@ import pandas as pd
 from ..base import ReportError, counted, percent
 from ..cache import EmbeddingCache
 from ..evaluate import Run, SystemKey
+from ..evaluate.statistics.summary import systems_by_score
 from ..manifests import Manifest
 from ..manifests.schema.labels import has_class
 from ..probe.data.probe_data import ProbeData
 from .files import files_of_units
-from .judged import Judged, choose_system, judge, manifests_of_run
+from .judged import Judged, judge, manifests_of_run
 from .label_errors import suspected_labels
 from .neighbours import aggregation_of, nearest_training_units
 
@@ -101,9 +102,9 @@ def find_errors(
         neighbours: how many of the nearest training units are given.
 
     Raises:
-        ReportError: the run is of another manifest, or has no such system.
+        ReportError: the run is of another manifest.
         CacheError: the system's cache is not among `caches`, or cannot be used.
-        ProbeError: a tested unit has no training unit of another group.
+        ProbeError: the run has no such system, or a tested unit has no training unit of another group.
 
     Examples:
         >>> from medprobe.explore import find_errors
@@ -112,7 +113,7 @@ def find_errors(
         ('knn', ['neighbour_2', 'neighbour_2_label', 'neighbour_2_similarity'])
     """
     manifests = manifests_of_run(run, manifest, None if external is None else external[0])
-    system = choose_system(run, backbone=backbone, pooling=pooling, probe=probe)
+    system = systems_by_score(run, backbone=backbone, pooling=pooling, probe=probe)[0]
     problems, files = judge(run, system), files_of_units(manifests)
     unit = next(iter(problems.values())).unit  # of every problem: all labels of a unit are tested together
     near, similarity = np.empty((len(unit), 0), np.int64), np.empty((len(unit), 0))

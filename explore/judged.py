@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..base import ReportError, no_such
-from ..evaluate import Run, SystemKey, find_metric, predictions_by_system
+from ..base import ReportError
+from ..evaluate import Run, SystemKey, predictions_by_system
 from ..evaluate.results.predictions import ResamplePredictions
-from ..evaluate.statistics.summary import budgets_in_order, summarise_metrics
 from ..manifests import Manifest
 from ..probe.data.probe_data import align_classes
 
@@ -65,34 +64,6 @@ def judge(run: Run, system: SystemKey) -> dict[str, Judged]:
         name: Judged.of(("no", "yes"), unit, y[:, k], np.stack([1 - proba[:, k], proba[:, k]], axis=1), predicted[:, k])
         for k, name in enumerate(run.classes)
     }
-
-
-def choose_system(
-    run: Run,
-    *,
-    backbone: str | None = None,
-    pooling: str | None = None,
-    probe: str | None = None,
-    fingerprint: str | None = None,
-) -> SystemKey:
-    """The system of a run that is best on test by the run's metric, under its largest budget.
-
-    Only systems of the `backbone`, `pooling` and `probe` that are given, as the run names them, and on the cache whose
-    spec has that `fingerprint`.
-
-    Raises:
-        ReportError: the run has no such system; says which there are.
-    """
-    table = summarise_metrics(run)
-    table = table[(table["metric"] == run.primary_metric) & (table["budget"] == budgets_in_order(run)[-1])]
-    wishes = {"backbone": backbone, "fingerprint": fingerprint, "pooling": pooling, "probe": probe}
-    for column, wish in wishes.items():
-        there = sorted(table[column].unique())
-        if wish is not None and wish not in there:
-            raise ReportError(f"in the run: {no_such(column, wish, there)}")
-        table = table if wish is None else table[table[column] == wish]
-    best = table.assign(_key=-find_metric(run.primary_metric).sign * table["mean"])
-    return SystemKey.of_rows(best.sort_values(["_key", *SystemKey._fields]).head(1))[0]
 
 
 def manifests_of_run(run: Run, manifest: Manifest, external: Manifest | None) -> tuple[Manifest, ...]:

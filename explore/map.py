@@ -16,6 +16,7 @@ import pandas as pd
 from ..base import OutputError, ProbeError, ReportError, atomic_path, counted, no_such, one_of
 from ..cache import EmbeddingCache
 from ..evaluate import Run
+from ..evaluate.statistics.summary import systems_by_score
 from ..manifests import Manifest, Units
 from ..manifests.schema.table_io import csv_text
 from ..probe.data.probe_data import ProbeData
@@ -23,7 +24,7 @@ from ..probe.data.subgroup_labels import subgroup_column
 from ..report.elements.figure import ReportFigure
 from ..report.elements.html import figure_on_page, render
 from .files import files_of_units
-from .judged import choose_system, outcomes, units_in_run
+from .judged import outcomes, units_in_run
 from .map_figure import NOT_KNOWN, layers, map_figure, with_titles
 from .projection import METHODS, project
 
@@ -247,4 +248,4 @@ def _outcomes(manifest: Manifest, cache: EmbeddingCache, pooling: str, run: Run 
             f"the map is of {cache.spec.backbone} (spec {fingerprint}), on which the run has no system: map one of its"
             f" backbones ({backbones}), or give another run."
         )
-    return outcomes(run, choose_system(run, fingerprint=fingerprint, pooling=pooling), units)
+    return outcomes(run, systems_by_score(run, fingerprint=fingerprint, pooling=pooling)[0], units)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from ..base import MedprobeWarning, ProbeError, did_you_mean, one_of
+from ..base import MedprobeWarning, ProbeError
 from ..base.text import listed
 from ..cache import find_caches
 from ..cache.spec import IMPORTED
 from ..evaluate import Run
-from ..evaluate.metrics.registry import find_metric
 from ..evaluate.resampling.train_size import FULL_TRAIN
-from ..evaluate.results.schemas import SYSTEM, SystemKey
+from ..evaluate.results.schemas import SystemKey
+from ..evaluate.statistics.summary import systems_by_score
 from ..manifests import Manifest
 from ..probe import PROBES
 from .fitting import Part, fit_model
@@ -59,17 +59,20 @@ def fit_run(
     """
     require_manifest(run, manifest)
     ranked = systems_by_score(run, backbone=backbone, pooling=pooling, probe=probe)
-    system = next(filter(_can_be_saved, ranked), None)
-    if system != ranked[0]:
+    if ranked[0].budget != FULL_TRAIN:
+        raise ProbeError("no system of the run was fitted on all of train.")
+    fitting = list(filter(_can_be_saved, ranked))
+    if fitting[:1] != ranked[:1]:
         best = ranked[0]
         why = (
             f"the best system, {best.probe} on {best.backbone}, cannot be fitted: a model has one of the probes"
             f" {listed(list(PROBES))} on embeddings that medprobe has computed. A fine-tuned network that `medprobe"
             " finetune --keep-weights` has kept is a model as it is: `medprobe predict RUN/weights/NAME`."
         )
-        if system is None:
+        if not fitting:
             raise ProbeError(why)
         warnings.warn(f"{why} The best one that can be fitted is taken.", MedprobeWarning, stacklevel=2)
+    system = fitting[0]
     about, leaks = run.info["probes"][system.probe], run.info["leaks"]
     family = PROBES[system.probe.partition(":")[0]]
     known = type(family.settings).model_fields
@@ -106,34 +109,6 @@ def require_manifest(run: Run, manifest: Manifest) -> None:
             f"{manifest.path or manifest.name}: {same} the run, which was made of {about['name']}; give that manifest,"
             " or run `medprobe probe` again."
         )
-
-
-def systems_by_score(
-    run: Run, *, backbone: str | None = None, pooling: str | None = None, probe: str | None = None
-) -> list[SystemKey]:
-    """The systems of these names that were fitted on all of train, the one with the best mean on test first.
-
-    Those whose network was fine-tuned on units of the test are last, as their scores are too high.
-
-    Raises:
-        ProbeError: there is none.
-    """
-    metric, scores = find_metric(run.primary_metric), run.scores
-    scores = scores[(scores["split"] == "test") & (scores["metric"] == run.primary_metric)]
-    scores = scores[scores["budget"] == FULL_TRAIN]
-    for column, name in (("backbone", backbone), ("pooling", pooling), ("probe", probe)):
-        there = sorted(map(str, scores[column].unique()))
-        if name is not None:
-            scores = scores[scores[column] == name]
-        if scores.empty and there:
-            raise ProbeError(
-                f'the run has no {column} "{name}"; it has {one_of(there)}.{did_you_mean(name or "", there)}'
-            )
-    means = scores.groupby(list(SYSTEM))["value"].mean().dropna() * metric.sign
-    if means.empty:
-        raise ProbeError(f"no system of the run was fitted on all of train with a defined {metric.name}.")
-    ranked = [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
-    return sorted(ranked, key=lambda system: system.backbone in run.fine_tuned_on_test)
 
 
 def _can_be_saved(system: SystemKey) -> bool:

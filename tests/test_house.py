@@ -139,7 +139,7 @@ _FROM_MODULES = {
         "retrieval",
         "run_info",
     },
-    "model": {"fitting", "images", "predicting", "run_choice", "saved"},
+    "model": {"fitting", "images", "predicting", "saved"},
     "finetune": {"kept", "network.modes", "training.recipe", "work_folder"},
     "study": {
         "data_sets",

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
-from ...base import ProbeError
+from ...base import ProbeError, no_such
 from ..metrics.functions import mean_of_defined
 from ..metrics.registry import METRICS, Metric, find_metric, metrics_for
 from ..resampling.train_size import FULL_TRAIN
@@ -77,6 +77,34 @@ def budgets_in_order(run: Run) -> list[str]:
     """The budgets of a run by the units that they leave to train on, the smallest first."""
     sizes = run.scores.groupby("budget")["n_train"].mean()
     return sorted(map(str, sizes.index), key=lambda name: (sizes[name], name == FULL_TRAIN, name))
+
+
+def systems_by_score(
+    run: Run,
+    *,
+    backbone: str | None = None,
+    pooling: str | None = None,
+    probe: str | None = None,
+    fingerprint: str | None = None,
+) -> list[SystemKey]:
+    """The systems of these names under the run's largest budget, by their means on test in its metric, the best first.
+
+    Those whose network was fine-tuned on units of the test are last, as their scores are too high.
+
+    Raises:
+        ProbeError: there is none; says which there are.
+    """
+    scores = run.scores[(run.scores["split"] == "test") & (run.scores["metric"] == run.primary_metric)]
+    scores = scores[scores["budget"] == budgets_in_order(run)[-1]]
+    names = {"backbone": backbone, "fingerprint": fingerprint, "pooling": pooling, "probe": probe}
+    for column, name in names.items():
+        there = sorted(map(str, scores[column].unique()))
+        if name is not None and name not in there:
+            raise ProbeError(f"in the run: {no_such(column, name, there)}")
+        scores = scores if name is None else scores[scores[column] == name]
+    means = scores.groupby(list(SYSTEM))["value"].mean() * find_metric(run.primary_metric).sign
+    ranked = [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
+    return sorted(ranked, key=lambda system: system.backbone in run.fine_tuned_on_test)
 
 
 def require_metric(run: Run, name: str | None) -> Metric:

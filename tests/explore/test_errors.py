@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from medprobe.base import MedprobeError, MedprobeWarning, ReportError
 from medprobe.evaluate import Run, SystemKey
+from medprobe.evaluate.statistics.summary import systems_by_score
 from medprobe.explore import Errors, find_errors, write_errors_page
-from medprobe.explore.judged import choose_system
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import retrieve, run_probes
 from sklearn.neighbors import NearestNeighbors
@@ -149,11 +149,11 @@ def test_neighbours_of_a_search_are_what_it_found(cohort: Any) -> None:
 
 def test_the_best_system_under_the_largest_budget_is_shown(cohort: Any) -> None:
     run = cohort.run(probes=("centroid", "knn"), shots=[2], train_fraction=[1.0], protocol="holdout")
-    chosen = choose_system(run)
+    chosen = systems_by_score(run)[0]
     scores = run.scores.query("split == 'test' and metric == @run.primary_metric and budget == @chosen.budget")
     assert chosen.probe == scores.groupby("probe")["value"].mean().idxmax()
     assert run.scores.groupby("budget")["n_train"].mean().idxmax() == chosen.budget
-    assert choose_system(run, probe="knn").probe == "knn"
+    assert systems_by_score(run, probe="knn")[0].probe == "knn"
 
 
 @pytest.mark.parametrize(

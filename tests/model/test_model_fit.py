@@ -15,10 +15,10 @@ from medprobe.base import CacheError, OutputError, ProbeError
 from medprobe.base.errors import ModelError
 from medprobe.cache import CacheDraft, ImportedSpec
 from medprobe.evaluate import predictions_by_system
+from medprobe.evaluate.statistics.summary import systems_by_score
 from medprobe.manifests import Manifest
 from medprobe.model import Model, fit_model, fit_run, load_model, save_model
 from medprobe.model.predicting import _predicted
-from medprobe.model.run_choice import systems_by_score
 from medprobe.model.unusual import TrainingNeighbours
 from medprobe.probe import resolve_probes, run_probes
 from medprobe.probe.data.probe_data import ProbeData
