@@ -74,29 +74,11 @@ def manifests_of_run(run: Run, manifest: Manifest, external: Manifest | None) ->
         ProbeError: the two do not go together.
     """
     manifests: tuple[Manifest, ...] = (manifest,) if external is None else (manifest, align_classes(manifest, external))
-    made_with = [run.info["dataset"], *filter(None, [run.info["external"]])]
-    if len(manifests) < len(made_with):
-        raise ReportError(f'the run was tested on "{made_with[1]["name"]}": give its manifest too (--external).')
-    if len(manifests) > len(made_with):
-        raise ReportError(f'the run was not tested on "{manifests[-1].name}": leave it out (--external).')
-    for one, about in zip(manifests, made_with, strict=True):
-        if one.digest != about["digest"]:
-            other = "another version of it" if about["name"] == one.name else f'"{about["name"]}"'
-            raise ReportError(
-                f"{one.path or one.name}: the run was made with {other}: ids, frames, labels, groups, split or classes"
-                " differ. Give the manifest that it was made with, or run `medprobe probe` again."
-            )
+    if external is None and (tested := run.info["external"]):
+        raise ReportError(f'the run was tested on "{tested["name"]}": give its manifest too (--external).')
+    for place, one in enumerate(manifests):
+        run.units_of(one, external=place > 0)
     return manifests
-
-
-def units_in_run(run: Run, digest: str) -> slice | None:
-    """Which of a run's units are those of the manifest with this digest; None if the run is of other manifests."""
-    dataset, external = run.info["dataset"], run.info["external"]
-    if digest == dataset["digest"]:
-        return slice(0, dataset["units"])
-    if external and digest == external["digest"]:
-        return slice(dataset["units"], dataset["units"] + external["units"])
-    return None
 
 
 def outcomes(run: Run, system: SystemKey, units: slice) -> np.ndarray:

@@ -24,7 +24,7 @@ from ..probe.data.subgroup_labels import subgroup_column
 from ..report.elements.figure import ReportFigure
 from ..report.elements.html import figure_on_page, render
 from .files import files_of_units
-from .judged import outcomes, units_in_run
+from .judged import outcomes
 from .map_figure import NOT_KNOWN, layers, map_figure, with_titles
 from .projection import METHODS, project
 
@@ -235,12 +235,8 @@ def _classes(manifest: Manifest) -> np.ndarray:
 def _outcomes(manifest: Manifest, cache: EmbeddingCache, pooling: str, run: Run | None) -> np.ndarray:
     if run is None:
         raise ReportError("a map by error needs a run of probes: give it (run=, --run).")
-    units = units_in_run(run, manifest.digest)
-    if units is None:
-        raise ReportError(
-            f"{manifest.path or manifest.name}: the run was made with another manifest or another version of this one:"
-            " ids, frames, labels, groups, split or classes differ. Run `medprobe probe` again."
-        )
+    external = bool(run.info["external"]) and manifest.digest == run.info["external"]["digest"]
+    units = run.units_of(manifest, external=external)
     fingerprint = cache.spec.fingerprint
     if fingerprint not in set(run.scores["fingerprint"]):
         backbones = one_of(sorted(run.scores["backbone"].unique()))

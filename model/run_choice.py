@@ -48,7 +48,8 @@ def fit_run(
         progress: as in `fit_model`.
 
     Raises:
-        ProbeError: the manifest is another one, no system has these names, or none of these can be saved.
+        ReportError: the run was made with another manifest.
+        ProbeError: no system has these names, or none of these can be saved.
         CacheError: the embeddings are gone.
 
     Examples:
@@ -57,7 +58,7 @@ def fit_run(
         >>> model.facts.spec.backbone, model.facts.family
         ('timm:resnet50', 'centroid')
     """
-    require_manifest(run, manifest)
+    run.units_of(manifest)
     ranked = systems_by_score(run, backbone=backbone, pooling=pooling, probe=probe)
     if ranked[0].budget != FULL_TRAIN:
         raise ProbeError("no system of the run was fitted on all of train.")
@@ -92,23 +93,6 @@ def fit_run(
         drop_near=not leaks["kept"] and leaks["near"],
         progress=progress,
     )
-
-
-def require_manifest(run: Run, manifest: Manifest) -> None:
-    """Makes sure that a run was made of this manifest.
-
-    Raises:
-        ProbeError: it was not.
-    """
-    about = run.info["dataset"]
-    if manifest.digest != about["digest"]:
-        same = (
-            "has other samples, labels or splits than" if manifest.name == about["name"] else "is not the data set of"
-        )
-        raise ProbeError(
-            f"{manifest.path or manifest.name}: {same} the run, which was made of {about['name']}; give that manifest,"
-            " or run `medprobe probe` again."
-        )
 
 
 def _can_be_saved(system: SystemKey) -> bool:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,6 +20,9 @@ from ...base.files import sweep
 from ...base.text import first_line
 from ...manifests.validation.diagnostics import CODES, SEVERITIES
 from . import schemas
+
+if TYPE_CHECKING:
+    from ...manifests import Manifest
 
 SCHEMA = 4
 """Version of the run folder; docs/results.md says when it goes up."""
@@ -94,6 +97,23 @@ class Run:
         texts = [text for code, text in codes if code == "fine-tuned-on-test"]
         names = [cache["backbone"] for cache in self.info["caches"]]
         return [name for name in names if any(text.startswith(f"{name}, ") for text in texts)]
+
+    def units_of(self, manifest: Manifest, *, external: bool = False) -> slice:
+        """Which of the run's units are those of the manifest that it was made with, or of the external one.
+
+        Raises:
+            ReportError: it was made with another one.
+        """
+        about, first = self.info["dataset"], 0
+        if external:
+            about, first = self.info["external"] or {}, about["units"]
+        if manifest.digest != about.get("digest"):
+            raise ReportError(
+                f"{manifest.path or manifest.name}: the run of {self.info['dataset']['name']} was made with another"
+                " manifest, or another version of this one: ids, frames, labels, groups, split or classes differ. Give"
+                " the one that it was made with, or run `medprobe probe` again."
+            )
+        return slice(first, first + about["units"])
 
     def table(self, name: str = "summary", *, metric: str | None = None) -> pd.DataFrame:
         """A table of the report at full precision, by default the systems with their means and intervals, best first.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.base import CacheError, OutputError, ProbeError
+from medprobe.base import CacheError, OutputError, ProbeError, ReportError
 from medprobe.base.errors import ModelError
 from medprobe.cache import CacheDraft, ImportedSpec
 from medprobe.evaluate import predictions_by_system
@@ -107,7 +107,7 @@ def test_the_best_system_of_a_run_is_fitted(tmp_path: Path, cohort_of: Callable)
     with pytest.raises(ProbeError, match="gbm"):
         fit_run(run, cohort.manifest, cohort.store, probe="gbm", progress=False)
     other = Manifest(cohort.manifest.table.iloc[2:], cohort.manifest.card)
-    with pytest.raises(ProbeError, match="other samples"):
+    with pytest.raises(ReportError, match="another manifest"):
         fit_run(run, other, cohort.store, progress=False)
 
 
