@@ -3,16 +3,24 @@
 In: vectors with sample ids and content digests, from the extractor; files of other programs. Out: one verified HDF5
 file per data set and spec.
 Nothing published is ever lost, and nothing half-written is ever trusted (docs/cache.md says why).
+What exchanges files with other programs is imported when it is first requested: listing caches needs no pandas.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..base.lazy import lazy_names
 from .draft import CacheDraft
 from .embedding_cache import EmbeddingCache
-from .exchange.exporting import export_embeddings
-from .exchange.importing import import_embeddings
 from .lookup import default_store, find_caches
 from .record import read_records, write_record
 from .spec import Colour, EmbeddingSpec, ImportedSpec, TransformSpec
 from .verify import verify_cache
+
+if TYPE_CHECKING:
+    from .exchange.exporting import export_embeddings
+    from .exchange.importing import import_embeddings
 
 __all__ = [
     "CacheDraft",
@@ -29,3 +37,7 @@ __all__ = [
     "verify_cache",
     "write_record",
 ]
+
+_MODULES = {"export_embeddings": "exchange.exporting", "import_embeddings": "exchange.importing"}
+
+__getattr__ = lazy_names(__name__, _MODULES)

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import DTypeLike
 
 from ..base import CacheError, did_you_mean, one_of
 from .hdf5 import SCHEMA, Matrix, check_seal, dataset, get_text, get_texts, hdf5_from
 from .index import NOWHERE, Index, as_ids, get_index, get_trained_on, matrices, positions_in, unique_index
 from .spec import IMPORTED, EmbeddingSpec, ImportedSpec, Spec, file_stem, spec_from_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from hashlib import blake2b
 from io import FileIO
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5a, h5d, h5f, h5g, h5l, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
 from ..base import CacheError, canonical_json
 from ..base.text import first_line
@@ -37,6 +36,8 @@ _TEXTS_AT_ONCE = 8192
 _CHUNK_BYTES = 512 * 1024
 _CACHE_BYTES = 2 * _CHUNK_BYTES
 """Of HDF5's cache of chunks, for each matrix. Whole chunks are read and written in order, so that more is of no use."""
+_CACHE_SLOTS = 101
+"""Places of chunks in that cache; HDF5's 8,191 would be cleared for each dataset that is opened."""
 _READ_BYTES = 2 * 2**20
 """What is read of a matrix at a time."""
 _FORMAT = ("v110", "v110")
@@ -124,7 +125,7 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
                     f"{path}: has schema {schema}; this medprobe reads {SCHEMA}. {other} the file away and run the"
                     " extraction again."
                 )
-            file.datasets = _own_datasets(file)
+            _check_links(file)
             yield file
     except FileNotFoundError as error:
         raise GoneError(f"{path}: does not exist; `medprobe cache ls` lists the caches of a folder.") from error
@@ -143,9 +144,11 @@ def hdf5_from(path: Path) -> Iterator[h5py.File]:
 
 
 class _ReadFile(h5py.File):
-    """A file that is read, with its datasets by path, each opened once."""
+    """A cache or segment that is read, with its datasets by path, each opened once."""
 
-    datasets: Mapping[str, h5d.DatasetID] = MappingProxyType({})
+    def __init__(self, opened: h5f.FileID) -> None:
+        super().__init__(opened)
+        self.datasets: dict[str, h5py.Dataset] = {}
 
 
 @cache
@@ -153,27 +156,20 @@ def _reading() -> h5p.PropFAID:
     """How files are opened: as `h5py.File(path, "r", locking=False)` does, which builds it again for each."""
     how = h5p.create(h5p.FILE_ACCESS)
     how.set_fclose_degree(h5f.CLOSE_STRONG)
-    elements, slots, _, preemption = how.get_cache()
-    how.set_cache(elements, slots, _CACHE_BYTES, preemption)
+    elements, _, _, preemption = how.get_cache()
+    how.set_cache(elements, _CACHE_SLOTS, _CACHE_BYTES, preemption)
     how.set_file_locking(False, False)
     return how
 
 
-def _own_datasets(file: h5py.File) -> dict[str, h5d.DatasetID]:
-    """All of them; ValueError where a name is a link, or one has its values in other files or other datasets."""
+def _check_links(file: h5py.File) -> None:
+    """ValueError where a name is a link, to another file or within this one."""
     found: list[tuple[bytes, int]] = []
     # Exceptions must not be raised within this visit: HDF5's own frames are between.
     file.id.links.visit(lambda name, info: found.append((name, info.type)), info=True)
     for name, kind in found:
         if kind != h5l.TYPE_HARD:
             raise ValueError(f"{name.decode()} is a link, whose target is not sealed")
-    opened = {name.decode(): h5o.open(file.id, name) for name, _ in found}
-    datasets = {name: one for name, one in opened.items() if isinstance(one, h5d.DatasetID)}
-    for name, one in datasets.items():
-        layout = one.get_create_plist()
-        if layout.get_layout() == h5d.VIRTUAL or layout.get_external_count():
-            raise ValueError(f"{name} has its values outside the file, where they are not sealed")
-    return datasets
 
 
 def chunk_rows(rows: int, row_bytes: int) -> int:
@@ -316,13 +312,22 @@ def get_array(file: h5py.File, name: str, dtype: Any, row_shape: tuple[int, ...]
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset called `name`; KeyError where there is none, ValueError where it cannot be in a file of that size."""
-    opened = file.datasets[name] if isinstance(file, _ReadFile) else h5d.open(file.id, name.encode())
-    found = h5py.Dataset(opened)
+    """The dataset called `name`; KeyError where there is none, ValueError where it cannot be in a file of that size.
+
+    Of a cache, ValueError where its values are in other files or other datasets.
+    """
+    ours = isinstance(file, _ReadFile)
+    if ours and name in file.datasets:
+        return file.datasets[name]
+    found = h5py.Dataset(h5d.open(file.id, name.encode()), readonly=ours)
+    if ours and (found.is_virtual or found.external):
+        raise ValueError(f"{name} has its values outside the file, where they are not sealed")
     # Before anything is allocated: a damaged header may declare terabytes.
-    declared, held = prod(opened.shape) * opened.dtype.itemsize, file.id.get_filesize()
+    declared, held = prod(found.shape) * found.dtype.itemsize, file.id.get_filesize()
     if declared > held and not (found.compression and declared <= held * _MOST_DEFLATED):
         raise ValueError(f"{name} declares {found.dtype} {found.shape}, more than the file holds")
+    if ours:
+        file.datasets[name] = found
     return found
 
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from ..base import CacheError, one_of
 from .hdf5 import (
@@ -31,6 +30,9 @@ from .hdf5 import (
     put_strings,
 )
 from .spec import Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIGEST_BYTES = 16
 NOWHERE = -1
@@ -151,7 +153,7 @@ def matrices(file: h5py.File, spec: Spec, rows: int) -> dict[str, h5py.Dataset]:
     found: dict[str, h5py.Dataset] = {}
     for pooling in spec.poolings if rows else ():
         matrix = dataset(file, f"embedding/{pooling}")
-        fits = matrix.ndim == 2 and matrix.shape[0] == rows and matrix.shape[1] > 0
+        fits = len(matrix.shape) == 2 and matrix.shape[0] == rows and matrix.shape[1] > 0
         if not fits or matrix.dtype not in (np.float16, np.float32):
             raise ValueError(f"embedding/{pooling} is {matrix.dtype} {matrix.shape}, which does not fit {rows:,} rows")
         found[pooling] = matrix
@@ -221,6 +223,8 @@ class MergedIndex:
 
     def others(self, sample_ids: np.ndarray) -> np.ndarray:
         """Ids that are known (embedded or quarantined) but not among `sample_ids`, in order of first appearance."""
+        import pandas as pd
+
         known = pd.Index(
             np.concatenate([self.rows.sample_id[self.has_vector], self.rows.bad_id]), dtype=object
         ).unique()
@@ -299,11 +303,15 @@ def _last_rows(
 
 def positions_in(index: pd.Index, values: np.ndarray | pd.Index) -> np.ndarray:
     """Where each value stands in a unique index: (n,) int64, `NOWHERE` where it does not."""
+    import pandas as pd
+
     return index.get_indexer(pd.Index(values, dtype=object))
 
 
 def unique_index(sample_ids: np.ndarray) -> pd.Index:
     """An index to look sample ids up in; CacheError where an id occurs twice."""
+    import pandas as pd
+
     index = pd.Index(sample_ids, dtype=object)
     if not index.is_unique:
         twice = index[index.duplicated()].unique()

@@ -256,9 +256,9 @@ def _only_cache(path: Path) -> Path:
 
 def _place_of(path: Path) -> tuple[Path, str | None]:
     """The store itself; or that of a manifest, and its data set."""
+    if path.suffix.lower() not in {".parquet", ".csv", ".yaml"}:
+        return path, None
     from ..cache import default_store
     from ..manifests import DatasetCard
 
-    if path.suffix.lower() not in {".parquet", ".csv", ".yaml"}:
-        return path, None
     return default_store(path), DatasetCard.load(path.with_suffix(".yaml")).name

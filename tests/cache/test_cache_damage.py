@@ -223,11 +223,8 @@ def _external_storage(file: h5py.File, name: str) -> None:
 
 
 _LED_AWAY = [
-    *product(
-        [_external_link, _soft_link, _virtual, _external_storage],
-        ["embedding/cls", "sample_id", "seal/mean", "quarantine/reason", "spare"],
-    ),
-    *((link, "embedding") for link in (_external_link, _soft_link)),
+    *product([_external_link, _soft_link], ["embedding", "embedding/cls", "sample_id", "quarantine/reason", "spare"]),
+    *product([_virtual, _external_storage], ["embedding/cls", "sample_id", "seal/mean"]),
 ]
 
 
@@ -237,6 +234,19 @@ def test_a_cache_whose_values_lie_elsewhere_is_refused_on_opening(published, lea
         file["spare"] = np.arange(3)
         lead_away(file, name)
     _refused(published.path, "is a link, whose target|has its values outside the file")
+
+
+@pytest.mark.parametrize("lead_away", [_virtual, _external_storage])
+@pytest.mark.parametrize("name", ["content_digest", "quarantine/reason"])
+def test_values_elsewhere_that_opening_does_not_read_are_refused_where_they_are_read(
+    published, lead_away, name
+) -> None:
+    with h5py.File(published.path, "r+", libver=("v110", "v110")) as file:
+        lead_away(file, name)
+    cache = EmbeddingCache.open(published.path)
+    with pytest.raises(CacheError, match="has its values outside the file"):
+        cache.rows_of(["images/é 0004.png"])
+    assert verify_cache(published.path)
 
 
 def _pipe(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from medprobe.cache import CacheDraft, EmbeddingSpec
 from medprobe.evaluate import Run
 from medprobe.manifests import build_folder
 from medprobe.probe import evaluate
@@ -84,6 +85,18 @@ def test_where_all_is_embedded_torch_is_not_needed(imported, medprobe, tmp_path,
         assert expected in printed
         assert not modules & (_TORCH | {"sklearn", "scipy", "matplotlib"})
     assert "torch" in imported(*words, "--pooling", "mean", "--dry-run")[0], "another spec is not known"
+
+
+def test_listing_caches_needs_arrays_alone(imported, tmp_path) -> None:
+    spec = EmbeddingSpec(
+        backbone="net", model="net", weights_digest="0" * 64, transform=None, poolings=("cls",), precision="fp32"
+    )
+    with CacheDraft.open(tmp_path / "store", "cohort", spec) as draft:
+        draft.append(["a"], ["0" * 32], np.arange(1), {"cls": np.ones((1, 4), np.float32)})
+        draft.publish(["a"], stamps=np.arange(1))
+    modules, printed = imported("cache", "ls", "store")
+    assert spec.fingerprint in printed
+    assert not modules & (_TORCH | {"pandas", "scipy", "pyarrow", "yaml"})
 
 
 def test_statistics_of_one_system_need_no_tests_of_scipy(imported, a_run) -> None:
