@@ -20,7 +20,6 @@ from .catalogue import LIBRARIES
 from .device import batch_sizes, describe
 from .loader import Decoded, decode, default_workers, geometry, input_bytes
 from .throughput import Batches, Meter, Pace, remember
-from .weights.fine_tuned import FineTuned
 
 Report = Callable[[int, Pace], None]
 """Called after each batch: how many images it had, and how fast the run is."""
@@ -99,7 +98,6 @@ def extract(
             "the disk (or the network file system), then run the same command again; what is whole is kept."
         )
     run.report_taken(notice)
-    run.report_training(notice)
     run.require_no_quarantine()
     return caches
 
@@ -279,18 +277,6 @@ class _Run:
         for backbone, draft, new in zip(self.backbones, self.drafts, self.new, strict=True):
             for name, count in (+draft.taken).items():
                 notice(f"{backbone.name}: {count:,} of {new:,} vectors were taken from {name} (equal pixels)")
-
-    def report_training(self, notice: Callable[[str], None]) -> None:
-        """Reports backbones that were fine-tuned on this data set."""
-        for backbone in self.backbones:
-            tuned, images = FineTuned.of(backbone.entry), backbone.trained_on
-            if tuned is None or (images is not None and not len(images)):
-                continue
-            if tuned.about.get("dataset") == self.manifest.name:
-                notice(
-                    f"{backbone.name} was fine-tuned on {self.manifest.name}, seed {tuned.about['seed']}: probes of"
-                    " these vectors are scored on images that it has learnt from, but for the test of that seed"
-                )
 
     def require_no_quarantine(self) -> None:
         """Raises QuarantineError with the images that were quarantined, if there are any."""
