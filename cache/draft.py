@@ -136,11 +136,6 @@ class CacheDraft:
         """Which pixels have a vector already, under whatever id: bool (n,). Digests are 32 hexadecimal digits."""
         return self._has_content(as_digests(digests))
 
-    def has_anywhere(self, digests: Texts) -> np.ndarray:
-        """Which pixels have a vector in this cache or in that of another data set of the store: bool (n,)."""
-        keys = as_digests(digests)
-        return np.logical_or.reduce([self._has_content(keys), *(other.has(keys) for other in self._others)])
-
     def _has_content(self, digests: np.ndarray) -> np.ndarray:
         return self._new.has(digest_keys(digests)) | self._snapshot.index.has_content(digests)
 
@@ -192,8 +187,8 @@ class CacheDraft:
     def append_from_others(self, sample_ids: Texts, digests: Texts, stamps: Stamps) -> np.ndarray:
         """Adds those samples whose pixels have a vector in the cache of another data set of the store: bool (B,).
 
-        Under whatever ids, of the same spec. The vectors are copied now, so that the other cache may be pruned or
-        deleted later. One that is damaged, or goes away, is used no more, with a warning.
+        Under whatever ids, of the same spec. The vectors are copied now, so that the other cache may be deleted later.
+        One that is damaged, or goes away, is used no more, with a warning.
 
         Raises:
             OutputError: as `append`.
@@ -270,7 +265,7 @@ class CacheDraft:
         """
         if self.missing(sample_ids, stamps).any() or self.parts.is_dir():
             return None
-        plan = make_plan(self._snapshot.index, as_ids(sample_ids), as_stamps(stamps), prune=False)
+        plan = make_plan(self._snapshot.index, as_ids(sample_ids), as_stamps(stamps))
         return EmbeddingCache.open(self.path) if plan.is_published_as(self._snapshot.published) else None
 
     def publish(
@@ -282,7 +277,6 @@ class CacheDraft:
         versions: Mapping[str, str] | None = None,
         throughput: Mapping[str, Any] | None = None,
         trained_on: np.ndarray | None = None,
-        prune: bool = False,
     ) -> EmbeddingCache:
         """Makes the published file. When it holds the same already, it stays as it is.
 
@@ -294,7 +288,6 @@ class CacheDraft:
             versions: of the libraries that computed them.
             throughput: of the run, JSON-like.
             trained_on: (T, 16) uint8, digests of the images that a fine-tuned network was trained on, where known.
-            prune: remove samples that are not among `sample_ids` (a withdrawn consent, say).
 
         Raises:
             CacheError: samples are neither embedded nor quarantined (says how many; those of damaged segments, which
@@ -305,23 +298,21 @@ class CacheDraft:
         ids, times = as_ids(sample_ids), _optional(stamps)
         how = {"device": device, "versions": versions or {}, "throughput": throughput or {}}
         about = Description(self.dataset, self.spec, **how, trained_on=trained_on)
-        plan = make_plan(self._snapshot.index, ids, times, prune=prune)
+        plan = make_plan(self._snapshot.index, ids, times)
         if self.parts.is_dir() or not plan.is_published_as(self._snapshot.published):
             # Otherwise no permission to write is needed. A killed process may have left the folder with a lock alone.
             with exclusive(self.parts / ".lock"):
-                after = self._publish_latest(ids, times, about, prune=prune)
+                after = self._publish_latest(ids, times, about)
                 for path in [*self._snapshot.segments, *self.parts.glob("*.damaged")]:
                     path.unlink(missing_ok=True)  # they are published now; others may have come since, and stay
                 self._take(after)
         return EmbeddingCache.open(self.path)
 
-    def _publish_latest(
-        self, ids: np.ndarray, stamps: np.ndarray | None, about: Description, *, prune: bool
-    ) -> Snapshot:
+    def _publish_latest(self, ids: np.ndarray, stamps: np.ndarray | None, about: Description) -> Snapshot:
         """Plans and writes until no other process has come in between; what is on disk without the segments."""
         for _ in range(_TRIES):
             self.refresh()
-            plan = make_plan(self._snapshot.index, ids, stamps, prune=prune)
+            plan = make_plan(self._snapshot.index, ids, stamps)
             if plan.is_published_as(self._snapshot.published):
                 return replace(self._snapshot, segments={})
             try:

@@ -202,31 +202,17 @@ class Matrix:
         for first, last in zip([0, *cuts], [*cuts, len(rows)], strict=True) if len(rows) else ():
             wanted, to = rows[first:last], places[first:last]
             low = int(wanted[0]) // self.chunk * self.chunk
-            high = min((int(wanted[-1]) // self.chunk + 1) * self.chunk, len(self.stored))
-            in_order = np.array_equal(wanted - wanted[0], np.arange(last - first))
-            in_order = in_order and np.array_equal(to - to[0], np.arange(last - first))
-            if in_order and (wanted[0], wanted[-1]) == (low, high - 1) and self.stored.dtype == out.dtype:
-                self.stored.read_direct(out, np.s_[low:high], np.s_[to[0] : to[-1] + 1])  # no copy
-                self._check(low, out[to[0] : to[-1] + 1])
-                continue
-            block = self._read(low, high)
-            if in_order:
-                out[to[0] : to[-1] + 1] = block[wanted[0] - low : wanted[-1] - low + 1]
-            else:
-                out[to] = block[wanted - low]
+            out[to] = self._read(low, (int(wanted[-1]) // self.chunk + 1) * self.chunk)[wanted - low]
 
     def _read(self, low: int, high: int) -> np.ndarray:
+        """Rows of whole chunks; ValueError where they are not what was sealed."""
         block = self.stored[low:high]
-        self._check(low, block)
-        return block
-
-    def _check(self, low: int, block: np.ndarray) -> None:
-        """ValueError unless `block`, from row `low` on, a chunk's first, is what was sealed."""
         found = crcs_of(block, self.chunk)
         wrong = np.flatnonzero(found != self.crcs[low // self.chunk :][: len(found)])
         if len(wrong):
             start = low + int(wrong[0]) * self.chunk
             raise ValueError(f"{self.stored.name}: the vectors from row {start:,} on are not those that were written")
+        return block
 
 
 def crcs_of(block: np.ndarray, chunk: int) -> np.ndarray:

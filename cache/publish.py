@@ -73,8 +73,8 @@ class Plan:
         return same and published.quarantine() == self.index.quarantine()
 
 
-def make_plan(known: MergedIndex, sample_ids: np.ndarray, stamps: np.ndarray | None, *, prune: bool) -> Plan:
-    """Rows for the embedded of `sample_ids` in their order, then (unless `prune`) for all other known samples.
+def make_plan(known: MergedIndex, sample_ids: np.ndarray, stamps: np.ndarray | None) -> Plan:
+    """Rows for the embedded of `sample_ids` in their order, then for all other known samples.
 
     Raises:
         CacheError: samples are neither embedded nor quarantined, an id occurs twice, or nothing is embedded at all.
@@ -85,7 +85,7 @@ def make_plan(known: MergedIndex, sample_ids: np.ndarray, stamps: np.ndarray | N
             f"{len(left):,} of {len(sample_ids):,} samples are not embedded (e.g. {one_of(map(repr, left), most=3)}). "
             "Run the same command again (every shard of it); it embeds only what is missing."
         )
-    others = np.empty(0, object) if prune else known.others(sample_ids)
+    others = known.others(sample_ids)
     # The stamps are of the manifest's samples; of any other the newest entry counts.
     parts = [(ids, *known.find_both(ids, times)) for ids, times in ((sample_ids, stamps), (others, None))]
     ids, entry, bad = (np.concatenate(columns) for columns in zip(*parts, strict=True))

@@ -311,10 +311,6 @@ def _show_cost(estimate: CostEstimate, store: Path, processes: int) -> None:
         for one in estimate.backbones
     ]
     show_table(columns, rows, right=columns[1:])
-    for one in estimate.backbones:
-        if one.known:
-            tried = counted(estimate.tried, "image")
-            remark(f"{one.backbone}: the pixels of {one.known} of {tried} tried have a vector already")
     if estimate.unreadable:
         remark(f"missing or unreadable: {counted(estimate.unreadable, 'file')}; a run would quarantine them")
     each = estimate.decode_seconds_each
@@ -324,7 +320,12 @@ def _show_cost(estimate: CostEstimate, store: Path, processes: int) -> None:
         say("Time: unknown; none of the images tried could be decoded.")
     else:
         on = f" on {processes} devices" if processes > 1 else ""
-        tried = f", from {counted(estimate.tried, 'image')}; longer if other programs run" if estimate.tried else ""
+        tried = (
+            f", from {counted(estimate.tried, 'image')}; longer if other programs run, shorter if the store has vectors"
+            " of equal pixels"
+            if estimate.tried
+            else ""
+        )
         say(f"Time: about {duration(estimate.seconds / processes)}{on}{tried}.")
     # A cache that only grows is still rewritten as a whole, next to the older one.
     grown = [one for one in estimate.backbones if one.to_do]

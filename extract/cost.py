@@ -39,10 +39,8 @@ class BackboneCost:
     """Size of the cache, of all rows of the manifest."""
     to_do: int = 0
     """Rows whose file is there and not embedded yet, or in another version."""
-    known: int = 0
-    """Of the images tried, those whose pixels have a vector already, so that they are only decoded."""
     seconds_each: float | None = None
-    """Mean computing time of an image, none for those; None where none had to be, or could be, tried."""
+    """Mean computing time of an image; None where none had to be, or could be, tried."""
     bytes_segments: int = 0
     """What the segments take besides, until they are published."""
 
@@ -76,7 +74,8 @@ def estimate_cost(
 
     Times come from eight of the images (all, where fewer are to do), spread over what there is to do: decoded in this
     process, embedded twice, the second time counts. A run on a CPU decodes and computes on the same
-    cores, so their times add up; with a GPU the slower of both counts.
+    cores, so their times add up; with a GPU the slower of both counts. Images whose pixels have a vector already, under
+    another id or in another data set of the store, are only decoded, so that a run may take less.
 
     Raises:
         CacheError: a published cache is damaged.
@@ -99,17 +98,15 @@ def estimate_cost(
     transforms = [one.input for one, lack in zip(backbones, lacking, strict=True) if lack.any()]
     decoding, batch = _try_decoding(manifest, rows, transforms)
     costs = []
-    for backbone, draft, miss, lack in zip(backbones, drafts, missing, lacking, strict=True):
+    for backbone, miss, lack in zip(backbones, missing, lacking, strict=True):
         to_do = int(lack.sum())
-        known = draft.has_anywhere(batch.digests) if to_do and batch else np.empty(0, bool)
         costs.append(
             BackboneCost(
                 backbone=backbone.name,
                 rows=int(mine.sum()),
                 cached=int((mine & ~miss).sum()),
                 to_do=to_do,
-                known=int(known.sum()),
-                seconds_each=_try_embedding(backbone, batch) * (~known).mean() if to_do and batch else None,
+                seconds_each=_try_embedding(backbone, batch) if to_do and batch else None,
                 bytes_published=_bytes_published(len(manifest), backbone.dims, backbone.spec.precision),
                 bytes_segments=to_do * (4 * sum(backbone.dims.values()) + _INDEX_BYTES),
             )

@@ -205,12 +205,6 @@ def test_two_manifests_of_one_name_share_a_file_and_their_unfinished_work(tmp_pa
     assert other.publish(tmp_path / "store", spec).path.stat().st_mtime_ns == cache.path.stat().st_mtime_ns
 
 
-def test_prune_takes_withdrawn_samples_out(tmp_path, spec, cohort_of) -> None:
-    cohort_of(40).publish(tmp_path / "store", spec)
-    part = cohort_of(10, start=5)
-    _assert_holds(part.publish(tmp_path / "store", spec, prune=True), part)
-
-
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), content=st.lists(st.integers(0, 7), min_size=6, max_size=6))
 def test_each_row_keeps_its_vector_in_any_order_and_with_equal_pixels(

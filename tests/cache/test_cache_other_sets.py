@@ -96,9 +96,11 @@ def test_a_cache_of_another_spec_or_of_the_set_itself_gives_nothing(tmp_path, ma
         assert not draft.append_from_others(*_renamed(cohort).columns(np.arange(5))).any()
 
 
-def _prune(path: Path, spec, cohort) -> None:
+def _replace(path: Path, spec, cohort) -> None:
+    path.unlink()
     with CacheDraft.open(path.parent.parent, path.parent.name, spec) as draft:
-        draft.publish(cohort.ids[:3], prune=True)
+        cohort.embed(draft, range(3))
+        draft.publish(cohort.ids[:3])
 
 
 def _alter(path: Path, name: str) -> None:
@@ -121,7 +123,7 @@ _HARM: dict[str, Callable[[Path], object]] = {
     "vectors exchanged": lambda path: _alter(path, "embedding/cls"),
     "digests exchanged": lambda path: _alter(path, "content_digest"),
     "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
-    "pruned": lambda _: None,
+    "replaced": lambda _: None,
 }
 
 
@@ -135,7 +137,7 @@ def test_one_that_is_damaged_or_goes_away_is_left_out_and_its_pixels_are_embedde
     same = _renamed(cohort)
 
     def spoil() -> None:
-        _prune(brain.path, spec, cohort) if harm == "pruned" else _HARM[harm](brain.path)
+        _replace(brain.path, spec, cohort) if harm == "replaced" else _HARM[harm](brain.path)
 
     with CacheDraft.open(tmp_path / "store", "survival", spec) as draft:
         first, rest = np.arange(10), np.arange(10, 40)
@@ -148,9 +150,9 @@ def test_one_that_is_damaged_or_goes_away_is_left_out_and_its_pixels_are_embedde
         if when == "during" and harm == "digests exchanged":
             # The digests in memory are those of the whole file, and so are its vectors.
             found = draft.append_from_others(*same.columns(rest))
-        elif harm in ("deleted", "pruned") and when == "before":
+        elif harm in ("deleted", "replaced") and when == "before":
             found = draft.append_from_others(*same.columns(rest))
-            assert found.sum() == sum(number < 3 for number in same.content[10:]) * (harm == "pruned")
+            assert found.sum() == sum(number < 3 for number in same.content[10:]) * (harm == "replaced")
         else:
             with pytest.warns(MedprobeWarning, match="brain/.* are not used"):
                 found = draft.append_from_others(*same.columns(rest))

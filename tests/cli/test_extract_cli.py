@@ -105,9 +105,6 @@ def test_probe_gives_the_commands_that_take_over_the_vectors_of_another_set(
     assert "--backbone NAME" not in ended.err
     commands = [shlex.split(line)[1:] for line in ended.err.splitlines() if line.startswith("  medprobe extract")]
     assert commands
-    planned = medprobe(*commands[0], "--workers", 0, "--dry-run")
-    assert "the pixels of 8 of 8 images tried have a vector already" in planned.notes
-    assert _line(planned.out, "timm:test_vit")[4:6] == ["0.0", "s"]
     monkeypatch.setattr(Backbone, "embed", None)
     for words in commands:
         ended = medprobe(*words, "--workers", 0)
