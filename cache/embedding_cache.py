@@ -268,13 +268,8 @@ def extract_command(
 
 
 def _check_identity(path: Path, spec: Spec, stated: str) -> None:
-    if stated != spec.fingerprint:
+    if stated != spec.fingerprint or not path.stem.endswith(f"--{spec.fingerprint}"):
         raise CacheError(
-            f"{path}: states the fingerprint {stated} but its spec has {spec.fingerprint}: it was altered, or written"
-            " by another version of medprobe. Move it away and run the extraction again."
-        )
-    if not path.stem.endswith(f"--{spec.fingerprint}"):
-        raise CacheError(
-            f"{path}: holds embeddings of another spec than its name says. They were made by {spec.backbone} under"
-            f" {spec.fingerprint}; rename it to {file_stem(spec)}.h5."
+            f"{path}: is not what its name says, its spec being of {file_stem(spec)}.h5: it was renamed, altered, or"
+            " written by another version of medprobe. Rename it to that, or move it away and run the extraction again."
         )

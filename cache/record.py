@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..base import CacheError, atomic_path
-from .embedding_cache import EmbeddingCache, extract_command
+from ..base.text import first_line
+from .embedding_cache import EmbeddingCache
 from .index import NOWHERE, Index, positions_in, unique_index
 
 if TYPE_CHECKING:
     from ..manifests import Manifest
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the file, raised when an older reader would misread it."""
 _KIND = "medprobe cache record"
 
@@ -24,8 +25,8 @@ _KIND = "medprobe cache record"
 def write_record(cache: EmbeddingCache, manifest: Manifest, path: Path | str) -> None:
     """Writes a JSON file that names a published cache of a manifest.
 
-    It holds data set, backbone, fingerprint and poolings, the cache's file relative to the folder of caches, and a
-    digest of the images: of the id and the pixels of each of the manifest's samples that are embedded.
+    It holds the cache's file relative to the folder of caches, whose name says which data set, backbone and fingerprint
+    it is of, and a digest of the images: of the id and the pixels of each of the manifest's samples that are embedded.
 
     Raises:
         CacheError: the cache is damaged.
@@ -38,11 +39,7 @@ def write_record(cache: EmbeddingCache, manifest: Manifest, path: Path | str) ->
     record = {
         "kind": _KIND,
         "schema": SCHEMA,
-        "dataset": cache.dataset,
-        "backbone": cache.spec.backbone,
         "cache": cache.path.relative_to(cache.path.parent.parent).as_posix(),
-        "fingerprint": cache.spec.fingerprint,
-        "poolings": list(cache.poolings),
         "images": _digest_of_images(cache, manifest),
     }
     with atomic_path(Path(path)) as temporary:
@@ -58,8 +55,8 @@ def read_records(paths: Iterable[Path | str], store: Path | str, manifest: Manif
         manifest: the data set.
 
     Raises:
-        CacheError: a file is not a record or is one of another data set; a cache is absent, damaged or another one, or
-            holds vectors of other images by now.
+        CacheError: a file is not a record or is one of another data set; a cache is absent or damaged, or holds vectors
+            of other images by now.
 
     Examples:
         >>> from medprobe.cache import default_store, read_records, write_record
@@ -93,24 +90,20 @@ def _digest_of_images(cache: EmbeddingCache, manifest: Manifest) -> str:
 
 
 def _open(path: Path, store: Path, manifest: Manifest) -> EmbeddingCache:
-    record, dataset = _read(path), manifest.name
-    if record["dataset"] != dataset:
-        raise CacheError(
-            f'{path}: is a record of the data set "{record["dataset"]}", not of "{dataset}"; give the one that'
-            " `medprobe extract --record` wrote for this manifest."
-        )
-    file = store / record["cache"]
+    name, images = _read(path)
+    file, dataset = store / name, manifest.name
     if not file.is_file():
-        command = extract_command(store, dataset, [record["backbone"]])
         raise CacheError(
-            f"{path}: names the cache {record['cache']}, which is not in {store}. Give the folder of the caches"
-            f" (--cache), or extract again: `{command} --record {path}`."
+            f"{path}: names the cache {name}, which is not in {store}. Give the folder of the caches (--cache), or"
+            " extract again with --record."
         )
     cache = EmbeddingCache.open(file)
-    stated = (record["dataset"], record["backbone"], record["fingerprint"], tuple(record["poolings"]))
-    if stated != (cache.dataset, cache.spec.backbone, cache.spec.fingerprint, cache.poolings):
-        raise CacheError(f"{path}: does not describe the cache {file}: it was altered; extract with --record again.")
-    if record["images"] != _digest_of_images(cache, manifest):
+    if cache.dataset != dataset:
+        raise CacheError(
+            f'{path}: is a record of the data set "{cache.dataset}", not of "{dataset}"; give the one that'
+            " `medprobe extract --record` wrote for this manifest."
+        )
+    if images != _digest_of_images(cache, manifest):
         raise CacheError(
             f"{path}: was written when {file} held other images of {dataset}: the manifest or its images have changed"
             f" since, or another data set of this name was embedded into {store}. Extract again with --record; if"
@@ -120,20 +113,13 @@ def _open(path: Path, store: Path, manifest: Manifest) -> EmbeddingCache:
     return cache
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise CacheError(f"{path}: does not exist; `medprobe extract --record {path}` writes it.")
+def _read(path: Path) -> tuple[str, str]:
+    """The cache's file, and the digest of the images."""
+    why = "it is of another kind, or of another version"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict) or record.get("kind") != _KIND:
-        raise CacheError(f"{path}: is not a record of a cache; give a file that `medprobe extract --record` wrote.")
-    if record.get("schema") != SCHEMA:
-        raise CacheError(
-            f"{path}: is of version {record.get('schema')}, this medprobe reads {SCHEMA}; extract with --record again."
-        )
-    texts = ("dataset", "backbone", "cache", "fingerprint", "images")
-    if not all(isinstance(record.get(name), str) for name in texts) or not isinstance(record.get("poolings"), list):
-        raise CacheError(f"{path}: is incomplete: it was altered; extract with --record again.")
-    return record
+        if (record["kind"], record["schema"]) == (_KIND, SCHEMA):
+            return str(record["cache"]), str(record["images"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        why = str(error.strerror) if isinstance(error, OSError) else first_line(error)
+    raise CacheError(f"{path}: is not a record of a cache ({why}); give a file that `medprobe extract --record` wrote.")

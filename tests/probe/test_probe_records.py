@@ -125,7 +125,7 @@ def test_of_an_external_manifest_the_caches_of_the_same_specs_are_tested(
         (("--backbone", "net-0"), "leave out --backbone and --pooling"),
         (("--pooling", "cls"), "leave out --backbone and --pooling"),
         (("--cache", "elsewhere"), "is not in elsewhere"),
-        (("--record", "absent.json"), "absent.json: does not exist"),
+        (("--record", "absent.json"), "absent.json: is not a record of a cache (No such file"),
     ],
 )
 def test_records_that_cannot_be_followed_are_one_line(
