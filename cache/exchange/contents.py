@@ -75,7 +75,8 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, UnpicklingError) or "allow_pickle" in str(error) or "Python objects" in str(error):
+    refusals = ("allow_pickle", "Python objects", "weights_only")
+    if isinstance(error, UnpicklingError) or any(words in str(error) for words in refusals):
         return (
             "it is damaged, or holds Python objects, which are never loaded; save numbers as floats and names with"
             " dtype=str"

@@ -30,11 +30,7 @@ def read_csv(path: Path) -> Contents:
         columns, named = _numbered(header), name_of_rows(header)
         wanted = [name for group in columns.values() for name in group]
         types = {**dict.fromkeys(wanted, pa.float32()), **({named: pa.string()} if named else {})}
-        try:
-            table = _columns(path, types, null_values=[""])
-        except pa.ArrowInvalid:
-            _refuse_text(path, wanted)
-            raise
+        table = _columns(path, types, null_values=[""])
     return _contents(table, columns, named, path, [name for name in header if name not in types or name == named])
 
 
@@ -111,22 +107,8 @@ def _header(path: Path) -> list[str]:
 def _columns(path: Path, types: Mapping[str, pa.DataType], **options: Any) -> pa.Table:
     """The columns of a CSV file that have a type here; blanks are no missing text."""
     how = pacsv.ConvertOptions(include_columns=list(types), column_types=types, strings_can_be_null=False, **options)
-    return pacsv.read_csv(path, convert_options=how)
-
-
-def _refuse_text(path: Path, columns: list[str]) -> None:
-    """CacheError for the first cell that is no number, if there is one."""
-    table = _columns(path, dict.fromkeys(columns, pa.string()))
-    for name in columns:
-        cells = table.column(name).to_pandas()
-        text = np.flatnonzero(
-            (pd.to_numeric(cells, errors="coerce").isna() & (cells.str.lower() != "nan")).to_numpy(bool)
-        )
-        if len(text) and cells[text[0]]:
-            raise CacheError(
-                f'{path}, row {text[0] + 1:,}: {name} is "{cells[text[0]]}", which is no number; columns of vectors'
-                " hold numbers alone."
-            )
+    # In one thread pyarrow says in which row a value is no number.
+    return pacsv.read_csv(path, read_options=pacsv.ReadOptions(use_threads=False), convert_options=how)
 
 
 def _contents(

@@ -12,7 +12,7 @@ from torch import nn
 
 from ...base import WeightsError, one_of
 from ..catalogue import Entry
-from .published import Convert, Published, dinov2_of_transformers, recognise
+from .published import Convert, dinov2_of_transformers, recognise
 from .tensors import Tensors, part, rename
 
 
@@ -122,7 +122,7 @@ def load_file(network: nn.Module, tensors: Tensors, where: str, entry: Entry, co
     problems = _problems(values, wanted)
     if problems:
         layout = recognise(tensors)
-        hint = f" The file looks like {_in_words(layout, values)}." if layout else ""
+        hint = f" The file looks like {layout.title}." if layout else ""
         hint = prefix_hint(tensors, wanted, convert) or hint
         raise WeightsError(f"{where}: the tensors do not fit {entry.source}:{entry.model}; {problems}.{hint}")
     network.load_state_dict(values, strict=False)
@@ -168,17 +168,3 @@ def misfits(
     shapes = [f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in misshapen]
     kinds = ((missing, "missing"), (extra, "not part of the model"), (shapes, "of another shape"))
     return "; ".join(f"{len(names)} {what}: {one_of(names, most=4)}" for names, what in kinds if names)
-
-
-_BLOCK = re.compile(r"\b(?:(?:res)?blocks|layer|encoder\.layers)\.\d+\.")
-_NORM = re.compile(r"(norm1(_post)?|ln_1)\.weight$")
-
-
-def _in_words(layout: Published, values: Tensors) -> str:
-    """The layout, and how deep and wide the network is that the file holds, which tells the variant."""
-    # With what comes before the number, which hierarchical networks begin again in each stage.
-    blocks = {name[: match.end()] for name in values if (match := _BLOCK.search(name))}
-    width = next((len(value) for name, value in values.items() if _NORM.search(name)), None)
-    if not blocks:
-        return layout.title
-    return f"{layout.title}, of {len(blocks)} blocks" + (f", {width} wide" if width else "")

@@ -204,8 +204,6 @@ BLIP = Published(
     ),
 )
 
-_ELSEWHERE = ", whose names and layers are not timm's: fetch timm's own weights"
-
 PUBLISHED: tuple[Published, ...] = (
     Published(
         # github.com/facebookresearch/dinov2: `dinov2_vit*14_pretrain.pth`, `_reg4_`, and `_lc` models, the backbone of
@@ -310,11 +308,4 @@ PUBLISHED: tuple[Published, ...] = (
         ),
         further=_in_shape,
     ),
-    # Recognised but not read: timm has other weights of the same networks.
-    Published(
-        f"torchvision's EfficientNet or ConvNeXt{_ELSEWHERE}",
-        (r"^features\.0\.0\.weight$", r"^features\.\d+\.0\.block\.0\."),
-    ),
-    Published(f"torchvision's Swin Transformer{_ELSEWHERE}", (r"^features\.0\.0\.weight$", r"^features\.1\.0\.attn\.")),
-    Published(f"torchvision's ViT{_ELSEWHERE}", (r"^conv_proj\.weight$", r"^encoder\.layers\.encoder_layer_0\.")),
 )

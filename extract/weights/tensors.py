@@ -45,7 +45,7 @@ def read_tensors(path: Path) -> Tensors:
     try:
         tensors = read(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{path.name}: {_why_unreadable(path, kind, error)}") from error
+        raise WeightsError(f"{path.name}: {_why_unreadable(kind, error)}") from error
     is_head = tensors.keys() == {"weight", "bias"} and tensors["weight"].ndim == 2
     return {f"linear_head.{name}": value for name, value in tensors.items()} if is_head else tensors
 
@@ -80,38 +80,14 @@ def _files_in(folder: Path) -> list[Path]:
     return bodies + heads
 
 
-def _why_unreadable(file: Path, kind: str, error: Exception) -> str:
-    """What is wrong with a file: a failed download is damaged and not malicious, as a pickle of its bytes would be."""
-    with file.open("rb") as opened:
-        beginning = opened.read(64)
-    if beginning.lstrip().startswith(b"version https://git-lfs"):
+def _why_unreadable(kind: str, error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
         return (
-            "holds no weights but a git-lfs pointer to them. Run `git lfs pull` in the repository that it is from, or "
-            "download the file itself."
-        )
-    if beginning.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return (
-            "holds no weights but a web page, as a download leaves it that needs a login or a confirmation. Open the "
-            "address in a browser and save the file itself."
-        )
-    if kind == "PyTorch" and beginning and not beginning.startswith(_BEGINNINGS):
-        return f"not a PyTorch file; it begins with {beginning[:8]!r}."
-    if "TorchScript" in str(error):
-        return (
-            "a TorchScript archive, which holds code besides its tensors; it is refused. Ask for a safetensors file, "
-            "or where you trust it save `torch.jit.load(file).state_dict()` with torch.save. Of a network that no "
-            "library here has, its authors' Python code can save the whole with torch.export.save, for pt2:FILE."
-        )
-    if isinstance(error, pickle.UnpicklingError):
-        return (
-            "holds more than tensors, and reading it would run code of its author's choosing; it is refused. Ask for a "
-            "safetensors file, or save its state dict alone with torch.save."
+            "is damaged (a web page or a git-lfs pointer, say) or holds more than tensors, such as code, which is "
+            "refused and never executed. Download it again, ask for a safetensors file, or save its state dict alone "
+            "with torch.save, or the whole network with torch.export.save, for pt2:FILE."
         )
     return f"not a whole {kind} file ({first_line(error)})."
-
-
-_BEGINNINGS = (b"PK\x03\x04", b"\x80")
-"""Of the archives that torch.save writes, and of the pickles that it wrote before PyTorch 1.6."""
 
 
 def _read_pickle(file: Path) -> Tensors:

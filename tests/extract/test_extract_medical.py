@@ -114,7 +114,7 @@ def test_a_file_of_another_network_is_told_by_what_it_looks_like(tmp_path, shall
     }
     titles = {"blip": "BLIP as Salesforce", "openclip": "images and texts as OpenCLIP", "dinov2": "DINOv2 as Meta"}
     torch.save(files[kind], tmp_path / "other.pth")
-    told = rf"(?s)other\.pth: the tensors do not fit .*looks like .*{titles[kind]} publishe.*of 1 blocks, 8 wide"
+    told = rf"(?s)other\.pth: the tensors do not fit .*looks like .*{titles[kind]} publishe"
     with pytest.raises(WeightsError, match=told):
         load_backbone(name, weights=tmp_path / "other.pth", **_OPTIONS)
 

@@ -272,7 +272,7 @@ def test_an_encoder_that_is_not_whole_is_told(tmp_path, tiny, shallow, change, t
 def test_a_file_of_seem_given_to_another_backbone_is_told_by_what_it_looks_like(tmp_path, tiny, shallow, other) -> None:
     shallow(1)
     path = _saved(_published(tiny), tmp_path / "seem_focalt_v0.pt")
-    told = "(?s)seem_focalt_v0.pt: the tensors do not fit .*looks like SEEM's FocalNet.*, of 4 blocks, 96 wide"
+    told = "(?s)seem_focalt_v0.pt: the tensors do not fit .*looks like SEEM's FocalNet"
     with pytest.raises(WeightsError, match=told):
         load_backbone(f"{other}@{path}", **_OPTIONS)
 
@@ -282,7 +282,7 @@ def test_a_file_of_seem_given_to_another_backbone_is_told_by_what_it_looks_like(
     [
         (
             ("image_encoder.neck.0.weight", "image_encoder.blocks.0.mlp.lin1.weight"),
-            "looks like Segment Anything.*1 bl",
+            "looks like Segment Anything",
         ),
         (("mask_token", "pos_embed", "blocks.0.ls1.gamma"), "looks like DINOv2"),
         (("conv1.weight", "layer1.0.conv1.weight"), "not part of the model: conv1.weight"),
