@@ -180,26 +180,35 @@ class EmbeddingSpec(_Named):
             raise ValueError(f"config_digest must be hexadecimal digits, got {self.config_digest!r}")
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `load_backbone` that lead to this spec, besides name, poolings and intensity policy.
+
+        `normalization` is a pair of means and standard deviations. Unequal sides are always the model's.
+        """
+        found: dict[str, Any] = {}
+        if transform := self.transform:
+            sides, resized = {*transform.size}, {*np.ravel(transform.resize_to).tolist()}
+            if len(sides) == len(resized) == 1:
+                found |= {"image_size": sides.pop(), "resize": resized.pop(), "resize_mode": transform.resize}
+            found["interpolation"] = transform.interpolation
+            if transform.colour == "red-filters":
+                found["grey"] = "red-filters"
+            found["normalization"] = transform.mean, transform.std
+        return {**found, "precision": self.precision, "runtime": self.runtime}
+
+    @property
     def options(self) -> tuple[str, ...]:
         """The options of `medprobe extract` that lead to this spec, besides `--backbone`.
 
-        The rest is the folder of local weights and the card's intensity policy; unequal sides are always the model's.
+        The rest is the folder of local weights and the card's intensity policy.
         """
-        transform = self.transform
-        words = [word for pooling in self.poolings for word in ("--pooling", pooling)]
-        if transform is None:
-            return (*words, "--precision", self.precision, "--runtime", self.runtime)
-        sides, resized = {*transform.size}, {*np.ravel(transform.resize_to).tolist()}
-        if len(sides) == len(resized) == 1:
-            words += ["--image-size", str(*sides), "--resize", str(*resized), "--resize-mode", transform.resize]
-        words += ["--interpolation", transform.interpolation]
-        if transform.colour == "red-filters":
-            words += ["--grey", "red-filters"]
-        mean, std = (
-            ",".join(np.format_float_positional(value, trim="-") for value in values)  # never with an exponent
-            for values in (transform.mean, transform.std)
-        )
-        return (*words, "--normalization", f"{mean}/{std}", "--precision", self.precision, "--runtime", self.runtime)
+        settings = {f"--{name.replace('_', '-')}": value for name, value in self.settings.items()}
+        if pair := settings.get("--normalization"):
+            # Never with an exponent.
+            means, stds = (",".join(np.format_float_positional(one, trim="-") for one in values) for values in pair)
+            settings["--normalization"] = f"{means}/{stds}"
+        named = [("--pooling", pooling) for pooling in self.poolings]
+        return tuple(str(word) for option in [*named, *settings.items()] for word in option)
 
     @classmethod
     def from_json(cls, text: str) -> EmbeddingSpec:

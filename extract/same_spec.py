@@ -47,25 +47,9 @@ def recipe_of(spec: EmbeddingSpec, reading: IntensityPolicy, *, backbone: str | 
     if not backbone and (named := to_be_named(name)):
         what = "is code of your own" if named == name else "has weights in a local file"
         raise BackboneError(f'{name} {what}: name it with --backbone "{named}".')
-    transform = spec.transform
-    recipe: dict[str, Any] = {
-        "name": name,
-        "poolings": list(spec.poolings),
-        "precision": spec.precision,
-        "runtime": spec.runtime,
-        "reading": reading,
-    }
-    if transform is None:
-        return recipe
-    recipe |= {
-        "interpolation": transform.interpolation,
-        "grey": "red-filters" if transform.colour == "red-filters" else "replicate",
-        "normalization": Normalization(transform.mean, transform.std),
-    }
-    sides = {*transform.size}
-    resized = {transform.resize_to} if isinstance(transform.resize_to, int) else {*transform.resize_to}
-    if len(sides) == len(resized) == 1:  # unequal ones are always the model's own
-        recipe |= {"image_size": sides.pop(), "resize": resized.pop(), "resize_mode": transform.resize}
+    recipe = {"name": name, "poolings": list(spec.poolings), "reading": reading, **spec.settings}
+    if "normalization" in recipe:
+        recipe["normalization"] = Normalization(*recipe["normalization"])
     return recipe
 
 
