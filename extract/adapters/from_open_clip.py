@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from torch import nn
 
 from ...base import BackboneError, WeightsError, did_you_mean, one_of
-from ...base.text import first_line
 from ...cache import TransformSpec
 from ...cache.spec import Positions
 from ..catalogue import Entry, Local, Random
@@ -37,6 +35,7 @@ from .interface import (
     grid_of,
     matcher_under,
     positions,
+    read_config,
     transform_spec,
 )
 from .position_embeddings import resampled, way_of
@@ -191,7 +190,7 @@ def _config(entry: Entry) -> dict[str, Any]:
 
 def _own_config(entry: Entry) -> dict[str, Any]:
     if config_file := entry.beside(_CONFIG):
-        return _read_config(config_file)
+        return _open_clip_config(config_file)
     if entry.config is not None:
         return entry.config
     if not entry.model.startswith(_HUB):
@@ -199,15 +198,12 @@ def _own_config(entry: Entry) -> dict[str, Any]:
     if isinstance(entry.weights, Random):
         raise BackboneError(f"{entry.name}: the architecture of {entry.model} is known to the hub alone.")
     with advice_without_hub(entry, _repository(entry)):
-        return _read_config(Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB), filename=_CONFIG)))
+        return _open_clip_config(Path(download_pretrained_from_hf(entry.model.removeprefix(_HUB), filename=_CONFIG)))
 
 
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{file.name} cannot be read: {first_line(error)}") from error
-    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg"} <= config.get("model_cfg", {}).keys():
+def _open_clip_config(file: Path) -> dict[str, Any]:
+    config = read_config(file)
+    if not {"embed_dim", "vision_cfg"} <= config.get("model_cfg", {}).keys():
         raise WeightsError(
             f"{file.name} is not an OpenCLIP config: it needs model_cfg with embed_dim and vision_cfg in it."
         )

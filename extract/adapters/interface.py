@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from ...base import BackboneError
+from ...base import BackboneError, WeightsError
+from ...base.text import first_line
 from ...cache import Colour, TransformSpec
 from ...cache.spec import Positions, Runtime
 from ..catalogue import Entry
@@ -200,3 +203,11 @@ def grid_of(size: tuple[int, int], patch: int) -> tuple[int, int]:
             f"choose a multiple of {patch}, such as {below} or {below + patch}."
         )
     return size[0] // patch, size[1] // patch
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; WeightsError where it holds none."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")).items())
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{file.name} cannot be read as a config ({first_line(error)}).") from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,12 @@ from torch import nn
 
 from ...base import BackboneError, WeightsError
 from ...base.files import sha256_of
-from ...base.text import first_line
 from ...cache import TransformSpec
 from ...cache.spec import Positions
 from ..catalogue import PROCESSOR, Entry, Local
 from ..device import filled_up
 from .image_processors import transform_of
-from .interface import Adapter, Features, Inside, Wanted, plain_transform
+from .interface import Adapter, Features, Inside, Wanted, plain_transform, read_config
 from .own_outputs import features_of, inside_of
 
 
@@ -53,7 +50,7 @@ class FileAdapter(Adapter):
     def transform(self, network: Any, entry: Entry, size: int | None) -> TransformSpec:
         _, channels, height, width = network.input_shape
         if file := entry.beside(PROCESSOR):
-            return transform_of(_read(file), size or (height if height == width else None), entry.name)
+            return transform_of(read_config(file), size or (height if height == width else None), entry.name)
         return plain_transform((size, size) if size else (height or 224, width or 224), channels)
 
     def lacks_normalization(self, network: Any, entry: Entry) -> bool:
@@ -88,13 +85,3 @@ def file_of(entry: Entry) -> Path:
     """The file that an entry names."""
     assert isinstance(entry.weights, Local)
     return entry.weights.path
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{file.name}: cannot be read ({first_line(error)}).") from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{file.name}: is not the config of an image processor.")
-    return found
