@@ -223,7 +223,10 @@ def _external_storage(file: h5py.File, name: str) -> None:
 
 
 _LED_AWAY = [
-    *product([_external_link, _soft_link], ["embedding", "embedding/cls", "sample_id", "quarantine/reason", "spare"]),
+    *product(
+        [_external_link, _soft_link],
+        ["embedding", "embedding/cls", "sample_id", "seal/mean", "quarantine/reason", "spare"],
+    ),
     *product([_virtual, _external_storage], ["embedding/cls", "sample_id", "seal/mean"]),
 ]
 
