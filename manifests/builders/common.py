@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -192,10 +193,9 @@ def assemble(
         refuse(faults)
         raise
     for fault in manifest.faults:
-        row = int(fault.rows[0]) - 1 if len(fault.rows) else -1
         # One column of the user's table may be two of ours, and is reported once.
         message = re.sub('column "([^"]*)"', lambda match: f'column "{columns.get(match[1], match[1])}"', fault.message)
-        faults.note(message + remedies.get(fault.code, ""), fault.count, row=row)
+        faults.found.append(replace(fault, message=message + remedies.get(fault.code, "")))
     refuse(faults)
     return manifest
 

@@ -13,7 +13,7 @@ from ..readers.nifti import AXES
 from ..readers.read_errors import SelectionError
 from ..readers.source import Source
 from ..schema.table_io import as_codes, as_numbers, is_blank
-from ..validation.diagnostics import outside_root, rows_in_words
+from ..validation.diagnostics import outside_root
 from ..validation.faults import Faults
 from .files import read_all
 
@@ -58,7 +58,7 @@ def check_frames(
         if message := _fault(found[codes[row]], number, str(texts[codes[row]]), columns):
             wrong.setdefault(message, []).append(int(row if rows is None else rows[row]))
     for message, those in wrong.items():
-        faults.note(f"{rows_in_words(those)}: {message}", len(those), row=those[0])
+        faults.blame(np.isin(np.arange(those[-1] + 1), those), message)
 
 
 def _count(source: Source) -> int | str | None:

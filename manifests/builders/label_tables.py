@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from ...base import ManifestError, counted, did_you_mean, one_of
 from ..schema.table_io import TEXT, as_words, column_of, other_separator, read_table
+from ..validation.diagnostics import by_value
 from ..validation.faults import Faults
 from .common import SPLIT_WORDS, Notice, fold_ids
 from .files import require_readable
@@ -129,10 +130,10 @@ class PublishedTable(Faults):
     def need_distinct(self, column: str) -> None:
         """No two rows have the same text in this column; blanks are another question."""
         words = self[column]
-        rows = np.flatnonzero((words.duplicated(keep=False) & (words != "")).to_numpy(bool))
+        repeated = words.duplicated(keep=False) & (words != "")
         # Not the value itself: such columns name patients and their images.
         what = f'the same value in column "{column}"; keep one of them'
-        self._blame_each(rows, words, lambda _: what, f'other values in "{column}", each in several rows', count=1)
+        self.found += by_value("duplicate-id", repeated, words, words, lambda _: what)
 
     def blame_unknown(self, words: pd.Series, column: str, known: Iterable[str], remedy: str = "") -> None:
         """Every row of `words`, which are those of `column`, has one of the `known` texts, or nothing."""

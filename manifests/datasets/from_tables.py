@@ -302,8 +302,8 @@ def _fill(rows: pd.DataFrame, template: str) -> pd.Series:
 
 
 def _years(ages: pd.Series, notice: Notice) -> pd.Series:
-    """Ages in years: `58`, or `058Y`, `013M` and `002D`; missing where unreadable or impossible."""
-    years = pd.Series([years_of(age) for age in as_words(ages)], ages.index, "float64")
+    """Ages in whole years: `58`, or `058Y`, `013M` and `002D`; missing where unreadable or impossible."""
+    years = pd.Series([years_of(age) for age in as_words(ages)], ages.index, "float64") // 1
     if slips := int((years > _OLDEST).sum()):
         notice(f"{counted(slips, 'age')} above {_OLDEST} years {'was' if slips == 1 else 'were'} removed.")
     return years.mask(years > _OLDEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,9 @@ def _reason(error: BaseException, path: Path, separator: str) -> str:
         return error.strerror
     words = " ".join(str(error).split())
     if "columns, got" in words:
-        return _ragged_rows(path, separator)
+        with suppress(UnicodeDecodeError):
+            return _ragged_rows(path, separator)
+        words = "utf"
     if path.suffix.lower() == ".parquet":
         return "it is damaged, cut off or of another format; fetch it or build it again"
     return "it is not UTF-8 text; save it as CSV (UTF-8)" if "utf" in words.lower() else words[:200].rstrip(".")

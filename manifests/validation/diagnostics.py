@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ...base import counted
-from ..schema.groups import row_groups
+from ..schema.groups import codes_of, row_groups
+from ..schema.table_io import as_words
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -145,8 +146,7 @@ CODES: dict[str, Code] = {
         _CLASSES,
     ),
     "source-error": Code(
-        "error", "a folder or table to build from is wrong", "Fix the folder or table, and build again.",
-        ("error", "errors"),
+        "error", "a folder or table to build from is wrong", "Fix the folder or table, and build again."
     ),
     "fine-tuned-on-test": Code(
         "warning", "a network was fine-tuned on units that are tested",
@@ -328,6 +328,20 @@ def one_by_one(
         kind, things = CODES[code], len(np.unique(codes)) - most
         count = counted(len(rest) if kind.thing == IMAGES else things, *(f"other {word}" for word in kind.thing))
         yield diagnostic(code, f"{count}: {kind.meaning}", ids, rest, things=things)
+
+
+def by_value(
+    code: str, wrong: np.ndarray | pd.Series, values: pd.Series, ids: pd.Series, what: Callable[[str], str]
+) -> Iterator[Diagnostic]:
+    """A diagnostic for each distinct one of `values` (N,) in the rows that are `wrong`, (N,) bool; `what` is wrong."""
+    rows = np.flatnonzero(wrong)
+    yield from one_by_one(
+        code,
+        rows,
+        codes_of(values.iloc[rows])[0],
+        ids,
+        lambda at: f"{rows_in_words(at)}: {what(as_words(values.iloc[at[:1]])[0])}",
+    )
 
 
 def all_at_once(

@@ -17,7 +17,7 @@ from ..schema.groups import codes_of, disagreeing
 from ..schema.intensity_policy import parse_window
 from ..schema.labels import label_codes
 from ..schema.table_io import as_codes, as_numbers, as_words, column_of, is_blank
-from .diagnostics import Diagnostic, all_at_once, diagnostic, one_by_one, outside_root, rows_in_words
+from .diagnostics import Diagnostic, all_at_once, by_value, diagnostic, one_by_one, outside_root, rows_in_words
 
 SPLITS = ("train", "val", "test")
 
@@ -61,7 +61,7 @@ def duplicate_ids(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic
     """Two rows under one sample id."""
     ids = column_of(table, "sample_id")
     repeated = ids.duplicated(keep=False).to_numpy(bool) & ~is_blank(ids)
-    yield from _by_value(table, "duplicate-id", "sample_id", repeated, lambda _: 'the same value in column "sample_id"')
+    yield from by_value("duplicate-id", repeated, ids, ids, lambda _: 'the same value in column "sample_id"')
 
 
 def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
@@ -76,7 +76,7 @@ def unknown_labels(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnosti
         def words(value: str, column: str = column) -> str:
             return f'column "{column}" holds "{value}", {_remedy(value, card)}'
 
-        yield from _by_value(table, "unknown-label", column, ~known & ~is_blank(labels), words)
+        yield from by_value("unknown-label", ~known & ~is_blank(labels), labels, column_of(table, "sample_id"), words)
 
 
 def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
@@ -87,7 +87,8 @@ def unknown_splits(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnosti
         return f'column "split" holds {shown}; write train, val or test.{did_you_mean(value.strip(), SPLITS)}'
 
     if "split" in table:
-        yield from _by_value(table, "unknown-split", "split", ~column_of(table, "split").isin(SPLITS), words)
+        splits = column_of(table, "split")
+        yield from by_value("unknown-split", ~splits.isin(SPLITS), splits, column_of(table, "sample_id"), words)
 
 
 def paths_outside_root(table: pd.DataFrame, card: DatasetCard) -> Iterator[Diagnostic]:
@@ -154,20 +155,6 @@ STRUCTURE: tuple[Check, ...] = (
 def _about(table: pd.DataFrame, code: str, wrong: np.ndarray, what: str) -> Iterator[Diagnostic]:
     """A diagnostic about all rows that are `wrong`, (N,) bool."""
     yield from all_at_once(code, np.flatnonzero(wrong), column_of(table, "sample_id"), what, show_ids=False)
-
-
-def _by_value(
-    table: pd.DataFrame, code: str, column: str, wrong: np.ndarray | pd.Series, words: Callable[[str], str]
-) -> Iterator[Diagnostic]:
-    """A diagnostic for each distinct value of `column` in the rows that are `wrong`, (N,) bool."""
-    values, rows = column_of(table, column), np.flatnonzero(wrong)
-    yield from one_by_one(
-        code,
-        rows,
-        codes_of(values.iloc[rows])[0],
-        column_of(table, "sample_id"),
-        lambda at: f"{rows_in_words(at)}: {words(as_words(values.iloc[at[:1]])[0])}",
-    )
 
 
 def _remedy(label: str, card: DatasetCard) -> str:

@@ -187,7 +187,7 @@ def test_a_path_that_is_no_npz_file_is_told_with_the_near_ones(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("slices", "words"),
-    [("midle", 'there are all, middle, every. Did you mean "middle"?'), ("middle:0", "write middle:N with N of 1")],
+    [("midle", 'there are all, middle, every. Did you mean "middle"?'), ("middle:0", "a number of 1 or more")],
 )
 def test_slices_of_arrays_are_asked_for_without_an_axis(tmp_path: Path, slices: str, words: str) -> None:
     message = refused(lambda: build_npz(tmp_path / "t.npz", slices=slices), f"--slices {slices}: ", words)

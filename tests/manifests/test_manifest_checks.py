@@ -195,7 +195,7 @@ def test_the_command_line_builds_from_tables_and_arrays(medprobe, class_folders:
     assert (status, "43 groups" in refusal) == (0, True)
     status, _, remarks = medprobe(*words, "--out", tmp_path / "labels.csv", "--overwrite")
     assert (status, "never replaced" in remarks) == (1, True)
-    status, _, remarks = medprobe(*words, "--task", "ordnal", "--out", tmp_path / "o.csv")
+    status, _, remarks = medprobe(*words, *options, "--task", "ordnal", "--out", tmp_path / "o.csv")
     assert (status, 'Did you mean "ordinal"' in remarks) == (1, True)
     np.savez(tmp_path / "a.npz", train_images=np.zeros((3, 4, 4), np.uint8), train_labels=np.array([0, 1, 1]))
     status, refusal, _ = medprobe(
