@@ -2,7 +2,7 @@
 
     python benchmarks/choices.py presets [--folds 5]      settings of boosting, cross-validated in the training part;
                                                           --only WORD: those whose names contain it
-    python benchmarks/choices.py few [--draws 8]          the same, learning from 120 images
+    python benchmarks/choices.py few [--draws 8]          the same, learning from 120 images (--rows)
     python benchmarks/choices.py faiss                    our search of the 280 nearest beside an exact index
 
 Nothing here looks at the test part. One line each; seconds are of one thread, of the processor for boosting.
@@ -55,6 +55,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "192 components, random cuts, 40 columns, rate 0.3": {**_BEFORE, "learning_rate": 0.3},
     "192 components, random cuts, 40 columns, depth 6 and 31 leaves": {**_BEFORE, "max_depth": 6, "num_leaves": 31},
     "the preset, no least gain": _BINS,
+    "the preset, no refit continues": {"refit_continues_from": None},
     "the preset": {},
     "the preset, rounded gradients": _ROUNDED,
     "the preset, rounded gradients, least gain 0.05": {**_ROUNDED, "min_gain_to_split": 0.05},
@@ -67,6 +68,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 FEW = {
     "192 components, random cuts, 40 columns (the earlier preset)": _BEFORE,
     "the preset": {},
+    "the preset, every refit continues": {"refit_continues_from": 0},
+    "the preset, no refit continues": {"refit_continues_from": None},
     "the preset, a fifth of the columns": {"columns": None, "feature_fraction": 0.2},
     "128 components, 30 % of the columns a tree": _CUTS,
 }
@@ -82,7 +85,7 @@ def fitted(X: np.ndarray, y: np.ndarray, changes: Mapping[str, Any]) -> tuple[Ca
     trial = {"dense": {**_DENSE, **changes}}
     with threadpool_limits(1), mock.patch.object(gbm_room, "PRESETS", trial):
         train, val = train_test_split(np.arange(len(y)), test_size=0.2, stratify=y, random_state=0)
-        probe = GBMProbe().fit(X[train], y[train], eval_set=(X[val], y[val])).refit(X, y)
+        probe = GBMProbe().fit(X, y, eval_set=val, rows=train, refit=True)
     return probe.predict_proba, time.process_time() - start
 
 
@@ -107,7 +110,7 @@ def folds_of(count: int) -> Callable[[np.ndarray], Iterator[tuple[Any, Any]]]:
     return lambda y: folds.split(y[:, None], y)
 
 
-def draws_of(count: int, train: int = 120, test: int = 1200) -> Callable[[np.ndarray], Iterator[tuple[Any, Any]]]:
+def draws_of(count: int, train: int, test: int = 1200) -> Callable[[np.ndarray], Iterator[tuple[Any, Any]]]:
     def splits(y: np.ndarray) -> Iterator[tuple[Any, Any]]:
         for seed in range(count):
             yield train_test_split(np.arange(len(y)), train_size=train, test_size=test, stratify=y, random_state=seed)
@@ -147,11 +150,14 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", default="", help="settings of boosting whose names contain it")
     parser.add_argument("--draws", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=120, help="that each draw learns from")
     args = parser.parse_args()
     if args.what == "faiss":
         compare_with_faiss()
         return
-    settings, splits = (SETTINGS, folds_of(args.folds)) if args.what == "presets" else (FEW, draws_of(args.draws))
+    settings, splits = (
+        (SETTINGS, folds_of(args.folds)) if args.what == "presets" else (FEW, draws_of(args.draws, args.rows))
+    )
     for task in real(args.data, 1):
         compare(task, {name: changes for name, changes in settings.items() if args.only in name}, splits)
 

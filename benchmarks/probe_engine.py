@@ -137,8 +137,8 @@ def our_boosting(X: np.ndarray, y: np.ndarray, part: np.ndarray, test: np.ndarra
     """As the engine does it: a fifth of the rows says when to stop, then all of them are learnt from."""
     with threadpool_limits(1):
         train, val = train_test_split(part, test_size=0.2, stratify=y[part], random_state=0)
-        probe = GBMProbe().fit(X[train], y[train], eval_set=(X[val], y[val]))
-        return probe.refit(X[part], y[part]).predict_proba(X[test]).argmax(axis=1)
+        probe = GBMProbe().fit(X, y, eval_set=val, rows=train, refit=True)
+        return probe.predict_proba(X[test]).argmax(axis=1)
 
 
 def lightgbm_100_rounds(X: np.ndarray, y: np.ndarray, part: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -28,13 +28,10 @@ class GBMSettings(ProbeSettings):
 
 
 def fit_gbm(task: ProbeTask, settings: GBMSettings, resample: Resample) -> Fitted:
-    """Boosting until val's log-loss rises, then the same rounds on train and val."""
+    """Boosting until val's log-loss rises, then from train and val."""
     most, patience = settings.rounds, settings.early_stopping_rounds
     probe = GBMProbe(settings.preset, n_estimators=most, early_stopping_rounds=patience)
-    probe.fit(task.X, task.y, eval_set=resample.val, rows=resample.train)
-    val_proba = probe.predict_proba(task.X[resample.val])
+    probe.fit(task.X, task.y, eval_set=resample.val, rows=resample.train, refit=task.refit)
     rounds = probe.rounds_
-    if task.refit:
-        probe.refit(task.X, task.y, rows=task.fitted_on(resample))
     notes = [f"boosting used all {most} rounds"] if max(rounds) >= most else []
-    return Fitted(probe, {"rounds": rounds if task.wide else rounds[0]}, val_proba, notes)
+    return Fitted(probe, {"rounds": rounds if task.wide else rounds[0]}, probe.eval_proba_, notes)

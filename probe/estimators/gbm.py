@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -14,6 +14,9 @@ from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted
 
 from ._validation import MultilabelMixin, checked_pair, checked_rows, encode_labels, require_one_of, require_whole
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Dense embeddings carry a little of everything in every column, which axis-parallel cuts use badly; their leading
@@ -32,11 +35,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "bin_construct_sample_cnt": 1000,
         "extra_trees": True,
         "min_gain_to_split": 0.02,
+        "refit_continues_from": 2000,
     },
     "lightgbm-defaults": {"components": None, "columns": None},
 }
-"""LightGBM's settings by preset; `components` of the PCA, or None for the features as they are, and the most `columns`
-that a tree looks at, or None for all."""
+"""LightGBM's settings by preset; `components` of the PCA, or None for the features as they are; the most `columns` that
+a tree looks at, or None for all; and the training rows from which a refit continues, since components of that many rows
+serve other rows as well."""
 _ROUNDING = 100
 """Variances below so many times the float's precision, of the largest one, are errors of rounding."""
 _BLOCK = 4096
@@ -58,6 +63,10 @@ class _Rows:
         for start in range(0, len(self), _BLOCK):
             part = slice(start, min(start + _BLOCK, len(self)))
             yield part, self.X[part if self.rows is None else self.rows[part]]
+
+    def numbers(self) -> np.ndarray:
+        """(n,) which rows of `X`."""
+        return np.arange(len(self.X)) if self.rows is None else self.rows
 
     def together(self) -> np.ndarray:
         """(n, D)."""
@@ -88,7 +97,9 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     boosters_ : list
         LightGBM boosters: one, or one a label (for a label that is the same in every row, its share of them: 0 or 1).
     rounds_ : list of int
-        Rounds that are kept of each; 0 for a label that is the same in every row.
+        Rounds that were found for each; 0 for a label that is the same in every training row.
+    eval_proba_ : ndarray of shape (n_eval, n_classes)
+        Probabilities of the `eval_set` before anything was learnt from it; None without one.
 
     Examples
     --------
@@ -113,7 +124,13 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(
-        self, X: Any, y: Any, eval_set: tuple[Any, Any] | np.ndarray | None = None, *, rows: np.ndarray | None = None
+        self,
+        X: Any,
+        y: Any,
+        eval_set: tuple[Any, Any] | np.ndarray | None = None,
+        *,
+        rows: np.ndarray | None = None,
+        refit: bool = False,
     ) -> GBMProbe:
         """Fits to `X` of shape (n_samples, n_features) and `y` of shape (n_samples,) or (n_samples, n_labels).
 
@@ -126,11 +143,18 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
             training labels.
         rows : ndarray of int, default=None
             Which rows of `X` to fit to, as `X[rows]` without a copy of them; all by default.
+        refit : bool, default=False
+            Once the rounds are found, learn from the `eval_set` too, which must be row numbers. Under "dense" with at
+            least 2,000 training rows, twice those of the `eval_set` or more, boosting continues: components, bins and
+            trees remain, and all rows are learnt from in further rounds, a share of those found that is as large as
+            the share of new rows. Otherwise everything is fitted again to all rows, with the rounds that were found.
         """
         require_one_of("preset", self.preset, PRESETS)
         require_whole("n_estimators", self.n_estimators)
         require_whole("early_stopping_rounds", self.early_stopping_rounds)
         require_whole("random_state", self.random_state, least=0)
+        if refit and not isinstance(eval_set, np.ndarray):
+            raise ValueError("refit needs an eval_set of row numbers of X")
         X, y = checked_pair(self, X, y, ensure_min_samples=2)
         learnt, labels = _Rows(X, rows), y
         y, self.classes_, self.multilabel_ = encode_labels(self, y if rows is None else y[rows])
@@ -138,21 +162,23 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         if isinstance(eval_set, np.ndarray):
             held_out = _Rows(X, eval_set), self._encoded(labels[eval_set])
         elif eval_set is not None:
-            X, labels = checked_pair(self, *eval_set, reset=False)
-            held_out = _Rows(X), self._encoded(labels)
-        count = y.shape[1] if self.multilabel_ else 1
-        self._boost(learnt, y, held_out, rounds=[self.n_estimators] * count)
-        return self
-
-    def refit(self, X: Any, y: Any, *, rows: np.ndarray | None = None) -> GBMProbe:
-        """Fits again, to other rows, with the rounds that were found; the arguments are those of `fit`.
-
-        A label for which there was nothing to boost keeps its share of the rows as its probability.
-        """
-        check_is_fitted(self)
-        X, y = checked_pair(self, X, y, reset=False)
-        y, self.classes_, self.multilabel_ = encode_labels(self, y if rows is None else y[rows])
-        self._boost(_Rows(X, rows), y, None, rounds=self.rounds_)
+            held_out = checked_pair(self, *eval_set, reset=False)
+            held_out = _Rows(held_out[0]), self._encoded(held_out[1])
+        most = [self.n_estimators] * (y.shape[1] if self.multilabel_ else 1)
+        self.eval_proba_: Any = None
+        if held_out is None:
+            self._boost(learnt, y, most)
+            return self
+        share = len(held_out[0]) / len(learnt)
+        least = PRESETS[self.preset].get("refit_continues_from")
+        continues = refit and least is not None and len(learnt) >= least and share <= 0.5
+        data = self._boost(learnt, y, most, held_out, continues=continues)
+        self.eval_proba_ = self._proba(held_out[0])
+        if continues:
+            self._continue(data, np.concatenate([y, held_out[1]]), share)
+        elif refit:
+            both = np.sort(np.r_[learnt.numbers(), held_out[0].numbers()])
+            self._boost(_Rows(X, both), self._encoded(labels[both]), self.rounds_)
         return self
 
     def _encoded(self, y: np.ndarray) -> np.ndarray:
@@ -164,27 +190,45 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return codes
 
     def _boost(
-        self, learnt: _Rows, y: np.ndarray, held_out: tuple[_Rows, np.ndarray] | None, rounds: list[int]
-    ) -> None:
+        self,
+        learnt: _Rows,
+        y: np.ndarray,
+        rounds: list[int],
+        held_out: tuple[_Rows, np.ndarray] | None = None,
+        *,
+        continues: bool = False,
+    ) -> lgb.Dataset:
+        """Fits components and boosters; gives the rows as they were learnt from.
+
+        With `continues` these end in the rows that are held out, with no weight yet: to score them with the trees that
+        there are takes longer than to let them follow along.
+        """
         import lightgbm as lgb  # here, since it takes as long to import as all else together
 
         self.boosters_, self.rounds_ = [], []  # which hold the rows that they were fitted to
         components = PRESETS[self.preset]["components"]
         self.pca_ = None if components is None else _fit_pca(learnt, components, self.random_state)
+        rows, classes = len(learnt), 2 if self.multilabel_ else len(self.classes_)
+        if continues and held_out is not None:
+            learnt = _Rows(learnt.X, np.r_[learnt.numbers(), held_out[0].numbers()])
+            y = np.concatenate([y, held_out[1]])
         features = self._features(learnt)
-        classes = 2 if self.multilabel_ else len(self.classes_)
-        settings = self._settings(len(features), features.shape[1], classes)
-        data, watched = lgb.Dataset(features, params=settings), None  # cut into bins once, learnt from once a label
+        settings, bins, watched = self._settings(rows, features.shape[1], classes), None, None
+        if continues:
+            some = np.random.default_rng(self.random_state).permutation(rows)[: settings["bin_construct_sample_cnt"]]
+            bins = lgb.Dataset(features[some], params=settings)
+        data = lgb.Dataset(features, params=settings, reference=bins)  # cut once, learnt from once a label
         del features
         if held_out is not None:
             watched = lgb.Dataset(self._features(held_out[0]), reference=data)
         for label, most in enumerate(rounds):
             target = y[:, label] if self.multilabel_ else y
-            if most == 0 or (target == target[0]).all():
-                self.boosters_.append(float(target.mean()))
+            if most == 0 or (target[:rows] == target[0]).all():
+                self.boosters_.append(float(target[:rows].mean()))
                 self.rounds_.append(0)
                 continue
             data.set_label(target)
+            data.set_weight((np.arange(len(target)) < rows).astype(np.float32))
             how: dict[str, Any] = {}
             if watched is not None and held_out is not None:
                 watched.set_label(held_out[1][:, label] if self.multilabel_ else held_out[1])
@@ -195,11 +239,29 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
             booster = lgb.train(settings, data, most, keep_training_booster=self.preset == "dense", **how)
             self.boosters_.append(booster)
             self.rounds_.append(booster.best_iteration or most)
+        return data
+
+    def _continue(self, data: lgb.Dataset, y: np.ndarray, share: float) -> None:
+        """Further rounds, a share of those that were found, in which all rows have their weight."""
+        for label, (booster, found) in enumerate(zip(self.boosters_, self.rounds_, strict=True)):
+            target = y[:, label] if self.multilabel_ else y
+            if isinstance(booster, float):
+                self.boosters_[label] = float(target.mean())
+                continue
+            while booster.current_iteration() > found:
+                booster.rollback_one_iter()
+            data.set_label(target)
+            data.set_field("weight", np.ones(len(target)))  # set_weight keeps the earlier ones where all are 1
+            more = max(1, round(share * found))
+            for _ in range(more):
+                booster.update(data)
+            booster.best_iteration = found + more
 
     def _settings(self, rows: int, columns: int, classes: int) -> dict[str, Any]:
         """LightGBM's; one thread and one histogram layout, so that the trees do not depend on the machine's load."""
         settings = {**PRESETS[self.preset], "seed": self.random_state}
         del settings["components"]
+        settings.pop("refit_continues_from", None)
         most = settings.pop("columns")
         if most is not None:
             settings["feature_fraction"] = min(1.0, most / columns)
@@ -219,7 +281,10 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes); for multilabel, the probability of each label."""
         check_is_fitted(self)
-        features = self._features(_Rows(checked_rows(self, X)))
+        return self._proba(_Rows(checked_rows(self, X)))
+
+    def _proba(self, some: _Rows) -> np.ndarray:
+        features = self._features(some)
         columns = [
             np.full(len(features), one) if isinstance(one, float) else np.asarray(one.predict(features, num_threads=1))
             for one in self.boosters_

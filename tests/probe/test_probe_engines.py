@@ -140,9 +140,7 @@ def test_gbm_stops_on_val_and_refits_with_the_same_rounds(task: str, refit: bool
         probe = GBMProbe().fit(block.X[train], block.y[train], eval_set=(block.X[val], block.y[val]))
         assert result.params == {"rounds": probe.rounds_ if task == "multilabel" else probe.rounds_[0]}
         np.testing.assert_array_equal(result.val_proba, probe.predict_proba(block.X[val]).astype(np.float32))
-        if refit:
-            rows = np.sort(np.r_[train, val])
-            probe.refit(block.X[rows], block.y[rows])
+        probe.fit(block.X, block.y, eval_set=val, rows=train, refit=refit)
         np.testing.assert_array_equal(result.test_proba, probe.predict_proba(block.X[resample.test]).astype(np.float32))
 
 

@@ -39,11 +39,58 @@ def test_gbm_stops_where_the_log_loss_of_the_eval_set_is_lowest() -> None:
 
 def test_gbm_refits_with_the_rounds_that_it_found() -> None:
     X, y = classified(3, n=400)
-    probe = GBMProbe(n_estimators=200).fit(X[:250], y[:250], eval_set=(X[250:], y[250:]))
-    (rounds,) = probe.rounds_
-    probe.refit(X, y)
+    train, val = np.arange(250), np.arange(250, 400)
+    alone = GBMProbe(n_estimators=200).fit(X[:250], y[:250], eval_set=(X[250:], y[250:]))
+    (rounds,) = alone.rounds_
+    probe = GBMProbe(n_estimators=200).fit(X, y, eval_set=val, rows=train, refit=True)
+    np.testing.assert_array_equal(probe.eval_proba_, alone.predict_proba(X[250:]))
     np.testing.assert_array_equal(probe.predict_proba(X), GBMProbe(n_estimators=rounds).fit(X, y).predict_proba(X))
     assert probe.rounds_ == [rounds]
+
+
+def test_gbm_continues_with_the_eval_set_where_the_training_rows_are_many() -> None:
+    X, y = classified(3, n=2600)
+    train, val = np.arange(2000), np.arange(2000, 2600)
+    probe = GBMProbe().fit(X, y, eval_set=val, rows=train, refit=True)
+    assert probe.pca_ is not None
+    np.testing.assert_allclose(probe.pca_.mean_, X[:2000].mean(axis=0))
+    (rounds,), (booster,) = probe.rounds_, probe.boosters_
+    features = probe.pca_.transform(X)
+    found = np.asarray(booster.predict(features[val], num_iteration=rounds))
+    np.testing.assert_array_equal(probe.eval_proba_, found)
+    assert booster.current_iteration() == rounds + round(0.3 * rounds)
+    kept = lgb.Booster(model_str=booster.model_to_string())
+    np.testing.assert_allclose(np.asarray(kept.predict(features)), probe.predict_proba(X), atol=1e-12)
+    right = [proba[np.arange(600), y[val]] for proba in (found, probe.predict_proba(X[val]))]
+    assert np.log(right[1]).mean() > np.log(right[0]).mean() + 0.05, "learnt from val"
+    # Until the rounds are found, labels of the eval set decide about nothing else.
+    other = np.r_[y[train], np.random.default_rng(0).permutation(y[val])]
+    misled = GBMProbe().fit(X, other, eval_set=val, rows=train, refit=True)
+    first = min(rounds, misled.rounds_[0])
+    np.testing.assert_array_equal(
+        misled.boosters_[0].predict(features, num_iteration=first), booster.predict(features, num_iteration=first)
+    )
+
+
+def test_gbm_continues_with_each_label_on_its_own() -> None:
+    X, Y = labelled(n=2600)
+    Y = np.c_[Y, np.ones(2600, int)]
+    Y[2000:2010, 3] = 0
+    train, val = np.arange(2000), np.arange(2000, 2600)
+    probe = GBMProbe(n_estimators=40).fit(X, Y, eval_set=val, rows=train, refit=True)
+    for label in range(3):
+        alone = GBMProbe(n_estimators=40).fit(X, Y[:, label], eval_set=val, rows=train, refit=True)
+        assert probe.rounds_[label] == alone.rounds_[0]
+        np.testing.assert_array_equal(probe.predict_proba(X)[:, label], alone.predict_proba(X)[:, 1])
+    assert (probe.eval_proba_[:, 3] == 1).all()
+    np.testing.assert_allclose(probe.predict_proba(X)[:, 3], 2590 / 2600)
+
+
+def test_gbm_refits_only_to_rows_of_X() -> None:
+    X, y = classified()
+    for eval_set in (None, (X[200:], y[200:])):
+        with pytest.raises(ValueError, match="refit needs an eval_set"):
+            GBMProbe().fit(X, y, eval_set=eval_set, refit=True)
 
 
 def test_gbm_stops_each_label_on_its_own() -> None:
@@ -64,7 +111,8 @@ def test_gbm_counts_no_rounds_for_a_label_that_is_the_same_in_every_training_row
     probe = GBMProbe(n_estimators=150).fit(X[:250], Y[:250], eval_set=(X[250:], Y[250:]))
     assert probe.rounds_[3] == 0
     assert (probe.predict_proba(X)[:, 3] == 1).all()
-    probe.refit(X, Y)
+    probe.fit(X, Y, eval_set=np.arange(250, 400), rows=np.arange(250), refit=True)
+    assert (probe.eval_proba_[:, 3] == 1).all()
     assert probe.rounds_[3] == 0
     np.testing.assert_allclose(probe.predict_proba(X)[:, 3], 390 / 400)
 
@@ -100,8 +148,7 @@ def test_gbm_learns_from_a_few_rows_with_constant_columns_and_a_val_that_lacks_a
     X[:, 3] = 7
     few = np.concatenate([np.flatnonzero(y == c)[:shots] for c in range(4)])
     val = np.flatnonzero(y[300:] != 2) + 300
-    probe = GBMProbe(preset).fit(X[few], y[few], eval_set=(X[val], y[val]))
-    proba = probe.refit(X[np.r_[few, val]], y[np.r_[few, val]]).predict_proba(X)
+    proba = GBMProbe(preset).fit(X, y, eval_set=val, rows=few, refit=True).predict_proba(X)
     assert proba.shape == (400, 4)
     assert np.isfinite(proba).all()
     flat = GBMProbe(preset).fit(X * 0, y).predict_proba(X)
