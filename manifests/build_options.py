@@ -10,12 +10,13 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
 from ..base import ManifestError, OutputError
 from ..base.pydantic_messages import fault_in_words
+from .builders.common import choose_word
 from .output_path import require_name, require_place
 from .pseudonyms import Pseudonyms
 from .registry import Builder
@@ -59,7 +60,8 @@ def check_build_options(
     reading = _intensity_policy(common["window"], per_slice=common["per_slice"])
     split = _split(common["split"], builder, options)
     key = _key(common["key"], place, options, keep_ids=common["keep_ids"])
-    parsed = {name: _parsed(name, given, place) for name, given in options.items()}
+    hints = get_type_hints(builder.build)
+    parsed = {name: _parsed(name, given, hints[name], place) for name, given in options.items()}
     inputs = [(f"the file of --{name.replace('_', '-')}", it) for name, it in options.items() if isinstance(it, Path)]
     if writes:
         inputs.append(("what the manifest is built from", source))
@@ -122,7 +124,7 @@ def _key(key: Path | None, place: Path, options: Mapping[str, Any], *, keep_ids:
     return key
 
 
-def _parsed(option: str, given: Any, place: Path) -> Any:
+def _parsed(option: str, given: Any, hint: Any, place: Path) -> Any:
     """The value of a builder's own option, as the builder takes it."""
     if option == "name":
         if given is None:
@@ -132,6 +134,9 @@ def _parsed(option: str, given: Any, place: Path) -> Any:
         return given
     if option == "classes" and given is not None:
         return _classes(given)
+    words = [word for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal for word in get_args(kind)]
+    if words and given is not None:
+        choose_word(option.replace("_", "-"), given, words)
     return given
 
 
