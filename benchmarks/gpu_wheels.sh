@@ -14,7 +14,7 @@ folder=${1:?name the folder for the wheels}
 shift
 if [ $# -eq 0 ]; then
     set -- timm open_clip_torch ftfy wcwidth transformers tokenizers huggingface_hub regex safetensors onnx \
-        ml_dtypes protobuf h5py simplejpeg lightgbm joblib threadpoolctl narwhals cloudpickle pydantic \
+        ml_dtypes protobuf h5py simplejpeg lightgbm joblib threadpoolctl narwhals pydantic \
         pydantic_core annotated_types typing_inspection typing_extensions pyyaml platformdirs typer rich pygments \
         markdown_it_py mdurl shellingham annotated_doc click httpx2 httpcore2 h11 anyio truststore idna certifi \
         filelock fsspec jinja2 markupsafe peft accelerate psutil tqdm packaging pytest pluggy iniconfig \

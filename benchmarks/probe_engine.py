@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -95,11 +96,10 @@ def our_neighbours(task: Task) -> np.ndarray:
     workers = Workers(-1)
     questions = [Question(task.test, members, max(KS)) for members in task.parts]
     lists = list_neighbours(task.X, questions, workers.map)
-    return np.stack(list(workers.map(our_labels, (lists, task), questions, threads=True)))
+    return np.stack(list(workers.map(partial(our_labels, lists, task), questions)))
 
 
-def our_labels(shared: tuple[NeighbourLists, Task], question: Question) -> np.ndarray:
-    lists, task = shared
+def our_labels(lists: NeighbourLists, task: Task, question: Question) -> np.ndarray:
     found, rows = lists.among(question)
     return vote(found, task.y[rows], task.classes, KS).argmax(axis=2)
 

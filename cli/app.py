@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from io import TextIOWrapper
@@ -134,3 +135,8 @@ def main() -> None:
             text = f"{where}{error.strerror or first_line(error)}"
         remark(f"error: {text}")
         sys.exit(1)
+    except SystemExit as end:
+        if end.code == 130:
+            sys.stdout.flush()
+            os._exit(130)  # the interpreter would wait for threads, and a fit may take minutes
+        raise

@@ -57,7 +57,7 @@ def _versions() -> list[Check]:
     return [
         Check("python", f"{platform.python_version()} ({platform.system()}), medprobe {version('medprobe')}"),
         Check("hdf5", f"{h5py.version.hdf5_version}, h5py {h5py.__version__}"),
-        Check("processes", f"{cpu_count()} at once, for probes"),
+        Check("threads", f"{cpu_count()} at once, for probes"),
     ]
 
 

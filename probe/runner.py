@@ -79,7 +79,7 @@ def run_probes(
             (under `fixed` it stays in both).
         drop_near: treat near-duplicates as copies: images whose vectors are nearly the same in some cache, as
             `medprobe manifest check` finds them.
-        n_jobs: processes, or threads for logreg and knn; -1 for one on every core.
+        n_jobs: threads; -1 for one on every core.
         progress: show a bar.
 
     Raises:

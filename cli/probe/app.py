@@ -126,7 +126,7 @@ def probe(
             "--drop-near", help="Treat near-duplicates as copies: images with nearly the same embedding in some cache."
         ),
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes (threads for logreg and knn); -1 for one per core.")] = -1,
+    jobs: Annotated[int, typer.Option(help="Threads; -1 for one per core.")] = -1,
     cache: Store = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     settings: Annotated[

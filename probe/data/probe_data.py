@@ -16,7 +16,6 @@ from ...manifests import Manifest, Units
 from ...manifests.checks.near_duplicates import MOST_PAIRS, near_pairs
 from ...manifests.readers import of_one_colour
 from .features import PREDICTIONS, Cells, aggregate_into, check_values, covered, is_constant
-from .shared_memory import shared_zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +208,7 @@ class ProbeData:
         `cache` is a position in `caches`; `learnt` is of `load`. Raises as `load` does.
         """
         rows, columns = zip(*(part.shape(part.caches[cache], pooling) for part in self.parts), strict=True)
-        X = shared_zeros((sum(rows), columns[0]), np.float32)
+        X = np.empty((sum(rows), columns[0]), np.float32)
         for part, place in zip(self.parts, np.split(X, np.cumsum(rows)[:-1]), strict=True):
             part.load(part.caches[cache], pooling, out=place, learnt=learnt)
         return X

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -43,7 +44,7 @@ def solve_knn(task: ProbeTask, workers: Workers, settings: KNNSettings) -> Itera
     questions = [question for resample in task.resamples for question in _questions(task, settings, resample)]
     lists = list_neighbours(task.X, questions, workers.map, metric=settings.metric)
     search_s = (time.perf_counter() - start) / len(task.resamples)
-    return workers.map(_solve_one, (task, settings, lists, search_s), task.resamples, threads=True)
+    return workers.map(partial(_solve_one, task, settings, lists, search_s), task.resamples)
 
 
 def _questions(task: ProbeTask, settings: KNNSettings, resample: Resample) -> tuple[Question, Question]:
@@ -62,8 +63,9 @@ def fit_knn(task: ProbeTask, settings: KNNSettings, resample: Resample) -> Fitte
     return Fitted(probe, selector.params, selector.proba, notes)
 
 
-def _solve_one(shared: tuple[ProbeTask, KNNSettings, NeighbourLists, float], resample: Resample) -> FitResult:
-    task, settings, lists, search_s = shared
+def _solve_one(
+    task: ProbeTask, settings: KNNSettings, lists: NeighbourLists, search_s: float, resample: Resample
+) -> FitResult:
     start = time.perf_counter() - search_s
     selector, notes = _choose(task, settings, lists, resample)
     fitted = time.perf_counter()

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
@@ -63,14 +64,14 @@ def solve_task(task: ProbeTask, workers: Workers, settings: LogisticSettings) ->
     share nothing.
     """
     with _divided(task, settings, ahead=workers.n_jobs > 1) as (parts, guides):
-        for results in workers.map(_solve_part, (task, settings, guides), parts, threads=True):
+        for results in workers.map(partial(_solve_part, task, settings, guides), parts):
             yield from results
 
 
 def fit_logreg(task: ProbeTask, settings: LogisticSettings, resample: Resample) -> Fitted:
     """The model that `solve_task` tests under this resample, one of the task's."""
     with _divided(replace(task, resamples=(resample,)), settings, ahead=False) as (parts, guides):
-        shared, resamples = _shared_of((task, settings, guides), parts[0])
+        shared, resamples = _shared_of(task, settings, guides, parts[0])
         [walk], [model] = _fit_chunk(shared, resamples)
     seen = task.y[task.fitted_on(resample)]
     estimator = LogisticProbe(
@@ -134,14 +135,15 @@ def _chunks(task: ProbeTask, share: float | None, resamples: list[Resample]) -> 
     return [(share, resamples[part[0] : part[-1] + 1]) for part in bounds]
 
 
-def _solve_part(given: tuple[ProbeTask, LogisticSettings, dict[float, _Shared]], part: _Part) -> list[FitResult]:
-    return _solve_chunk(*_shared_of(given, part))
+def _solve_part(
+    task: ProbeTask, settings: LogisticSettings, guides: dict[float, _Shared], part: _Part
+) -> list[FitResult]:
+    return _solve_chunk(*_shared_of(task, settings, guides, part))
 
 
 def _shared_of(
-    given: tuple[ProbeTask, LogisticSettings, dict[float, _Shared]], part: _Part
+    task: ProbeTask, settings: LogisticSettings, guides: dict[float, _Shared], part: _Part
 ) -> tuple[_Shared, list[Resample]]:
-    task, settings, guides = given
     share, resamples = part
     if share is not None:
         return guides[share], resamples

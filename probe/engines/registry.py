@@ -21,7 +21,7 @@ from .knn import KNNSettings, fit_knn, solve_knn
 from .logreg import LogisticSettings, fit_logreg, solve_task
 from .parallel import Workers, one_blas_thread
 from .settings import ProbeSettings, Setting, Settings, brief, describe, faults, require_known
-from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimator
+from .sklearn_estimator import checked_settings, label_of, parse_estimator, solve_estimators
 from .task import Fitted, ProbeTask
 
 Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
@@ -30,12 +30,7 @@ Engine = Callable[[ProbeTask, Workers, Settings], Iterator[FitResult]]
 
 def per_resample(solve_one: Callable[[ProbeTask, Settings, Resample], FitResult]) -> Engine[Settings]:
     """The plain engine: every resample on its own, side by side over the workers."""
-    return lambda task, workers, settings: workers.map(_call, (solve_one, task, settings), task.resamples)
-
-
-def _call(shared: tuple[Callable[..., FitResult], ProbeTask, Any], resample: Resample) -> FitResult:
-    solve_one, task, settings = shared
-    return solve_one(task, settings, resample)
+    return lambda task, workers, settings: workers.map(partial(solve_one, task, settings), task.resamples)
 
 
 def _of_fit(fit: Callable[..., Fitted]) -> Engine[Any]:
@@ -96,7 +91,7 @@ class Probe(Generic[Settings]):
             ProbeError: it is not a classifier, a component is already fitted, or the grid names no parameter of it.
         """
         settings = checked_settings(estimator, grid, scale, name)
-        return Probe(settings.name, label_of(settings, name), settings, per_resample(solve_estimator))
+        return Probe(settings.name, label_of(settings, name), settings, solve_estimators)
 
     @property
     def name(self) -> str:

@@ -6,9 +6,12 @@ import importlib
 import inspect
 import math
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ from ...base import ProbeError, did_you_mean, one_of
 from ...evaluate.resampling.resample import Resample
 from ...evaluate.results.fit_result import FAR, FitResult, far_note
 from .model_selection import ModelSelector
+from .parallel import Workers
 from .settings import MOST_VALUES, ProbeSettings, are_numbers, brief, require_known
 from .task import ProbeTask
 
@@ -212,38 +216,64 @@ def _value(value: Any) -> Any:
         return value
 
 
-def solve_estimator(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
+def solve_estimators(task: ProbeTask, workers: Workers, settings: EstimatorSettings) -> Iterator[FitResult]:
     """Every candidate of the grid fitted on train, the best on val fitted again on train and val.
 
     Raises:
         ProbeError: the estimator fails, or returns no probabilities; names the probe and the seed.
     """
+    with _noted_convergence():
+        yield from workers.map(partial(_solve_one, task, settings), task.resamples)
+
+
+_UNCONVERGED: dict[int, list[Any]] = {}
+"""Convergence warnings of the resample that each thread is at, by the thread's number."""
+
+
+@contextmanager
+def _noted_convergence() -> Iterator[None]:
+    """Convergence warnings go to `_UNCONVERGED`; around all threads, since filters of warnings are the process's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ConvergenceWarning)
+        show = warnings.showwarning
+
+        def note(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, ConvergenceWarning):
+                show(message, category, *place)
+                return
+            own = _UNCONVERGED.get(threading.get_ident())
+            # A thread that an estimator started may work for any resample.
+            for of_resample in list(_UNCONVERGED.values()) if own is None else [own]:
+                of_resample.append(message)
+
+        warnings.showwarning = note
+        yield
+
+
+def _solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
+    unconverged = _UNCONVERGED[threading.get_ident()] = []
     try:
-        return _solve(task, settings, resample)
+        return _solve(task, settings, resample, unconverged)
     except Exception as error:  # noqa: BLE001  (an estimator of any package)
         what = str(error) if isinstance(error, ProbeError) else f"{type(error).__name__}: {error}"
         raise ProbeError(f"{settings.name}, {resample.words}: {' '.join(what.split())}") from None
+    finally:
+        del _UNCONVERGED[threading.get_ident()]
 
 
-def _solve(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
+def _solve(task: ProbeTask, settings: EstimatorSettings, resample: Resample, unconverged: list[Any]) -> FitResult:
     start = time.perf_counter()
     selector = ModelSelector(task, resample)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        for params in ParameterGrid(settings.grid):
-            candidate = _Model(task, settings, params, resample.train, resample.seed)
-            if selector.consider(params, candidate.predict_proba(task.X[resample.val])):
-                selector.best = candidate
-        model = selector.best
-        if task.refit:
-            model = _Model(task, settings, selector.params, task.fitted_on(resample), resample.seed)
-    converged = not any(issubclass(one.category, ConvergenceWarning) for one in caught)
-    for one in caught:
-        if not issubclass(one.category, ConvergenceWarning):
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    for params in ParameterGrid(settings.grid):
+        candidate = _Model(task, settings, params, resample.train, resample.seed)
+        if selector.consider(params, candidate.predict_proba(task.X[resample.val])):
+            selector.best = candidate
+    model = selector.best
+    if task.refit:
+        model = _Model(task, settings, selector.params, task.fitted_on(resample), resample.seed)
     notes = selector.notes(settings.grid)
     notes += ["no predict_proba: softmax of decision_function, not calibrated"] if model.from_decisions else []
-    notes += [] if converged else ["some fits did not converge"]
+    notes += ["some fits did not converge"] if unconverged else []
     notes += far_note(model.far_features(task.X[resample.test]))
     params = {name: as_json(value) for name, value in selector.params.items()}
     return task.tested(
@@ -252,7 +282,7 @@ def _solve(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> 
         start,
         val_proba=selector.proba,
         params=params,
-        converged=converged,
+        converged=not unconverged,
         notes=notes,
     )
 

@@ -52,7 +52,7 @@ class ProbeTask:
     """
 
     X: np.ndarray
-    """(R, D) float32, finite, C-contiguous; to be read only. Processes share its memory."""
+    """(R, D) float32, finite, C-contiguous; to be read only."""
     y: np.ndarray
     """(R,) int64 codes, or (R, C) int8 for multilabel."""
     resamples: tuple[Resample, ...]

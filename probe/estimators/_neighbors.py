@@ -11,7 +11,7 @@ import numpy as np
 
 METRICS = ("cosine", "euclidean")
 _CELLS = 2**22
-"""Distances held at a time by one process: 16 MiB of float32."""
+"""Distances held at a time by one thread: 16 MiB of float32."""
 _ROWS, _MEMBERS = 128, 2**15
 """Fewer rows at a time would make products slow, and members at a time to which their distances are held."""
 _LENGTHS_AT_ONCE = 4096
@@ -217,8 +217,8 @@ def list_neighbours(
     Args:
         X: (N, D) features.
         questions: those that the lists must answer.
-        map_blocks: `map_blocks(function, shared, blocks, threads=True)` calls `function(shared, block)` for each block
-            of rows, maybe side by side, and returns the results in order.
+        map_blocks: `map_blocks(function, blocks)` calls `function(block)` for each block of rows, maybe side by side,
+            and returns the results in order.
         metric: `cosine` or `euclidean`.
     """
     together = _Questions.of([question for question in questions if question.listed(len(X))], len(X))
@@ -228,7 +228,7 @@ def list_neighbours(
     lists = NeighbourLists(X, metric, line, np.empty(shape, X.dtype), np.empty(shape, np.int32), {})
     blocks = _blocks(queried)
     lengths = _lengths(X) if metric == "cosine" else None
-    answers = map_blocks(_search_block, (X, lengths, together, metric), blocks, threads=True)
+    answers = map_blocks(partial(_search_block, X, lengths, together, metric), blocks)
     for (rows, wanted), (found, row, deep) in zip(blocks, answers, strict=True):
         lines = line[rows[wanted]]
         lists.found[lines], lists.row[lines] = found, row
@@ -303,10 +303,13 @@ class _Questions:
 
 
 def _search_block(
-    shared: tuple[np.ndarray, np.ndarray | None, _Questions, str], block: tuple[np.ndarray, np.ndarray]
+    X: np.ndarray,
+    lengths: np.ndarray | None,
+    together: _Questions,
+    metric: str,
+    block: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[np.ndarray, np.ndarray]]]:
     """The lists of the queried rows of a block."""
-    X, lengths, together, metric = shared
     rows, wanted = normalize_rows(X[block[0]], metric), block[1]
     queried = block[0][wanted]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -25,6 +27,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 WORKERS = Workers(1)
 TASKS = {"binary": "roc_auc", "multiclass": "accuracy", "multilabel": "brier"}
@@ -47,6 +50,24 @@ def _task(kind: str = "multiclass", n: int = 120) -> ProbeTask:
 def _solve(probe: Probe[Any], task: ProbeTask) -> Any:
     (result,) = probe.solve(task, WORKERS)
     return result
+
+
+def test_convergence_is_noted_of_the_seeds_that_lack_it_alone_and_other_warnings_pass() -> None:
+    resamples = tuple(replace(_task("multiclass").resamples[0], seed=seed) for seed in range(6))
+    task = replace(_task("multiclass"), resamples=resamples)
+    with pytest.warns(UserWarning, match="of seed") as seen:
+        results = list(Probe.from_estimator(_EvenSeedsWarn()).solve(task, Workers(2)))
+    assert [result.converged for result in results] == [False, True] * 3
+    assert not [one for one in seen if issubclass(one.category, ConvergenceWarning)]
+
+
+class _EvenSeedsWarn(DecisionTreeClassifier):
+    def fit(self, X: Any, y: Any, *args: Any, **options: Any) -> _EvenSeedsWarn:
+        warnings.warn(f"of seed {self.random_state}", UserWarning, stacklevel=2)
+        if self.random_state in (0, 2, 4):
+            warnings.warn("too few steps", ConvergenceWarning, stacklevel=2)
+        super().fit(X, y, *args, **options)
+        return self
 
 
 ESTIMATORS = {
