@@ -14,7 +14,7 @@ from ...evaluate.statistics.intervals import INTERVAL
 from ...evaluate.statistics.run_warnings import run_warnings, warnings_in_words
 from ...report.elements.table import Table, bounds, decimal, words
 from ...report.run.data import report_data
-from ...report.run.tables import budgets_table, leaks_table
+from ...report.run.tables import leaks_table
 from ...report.run.verdict import conclude
 from ..terminal.console import say, show_table, wrapped
 
@@ -35,9 +35,6 @@ def show_summary(run: Run) -> None:
         if leaks is not None:
             say("\nWith and without what leaks:")
             show(leaks)
-        budgets = budgets_table(data)
-        if budgets is not None:
-            show(budgets)
     else:
         say(f"{data.metric.label} is not defined for any backbone, so nothing is compared.")
     test = VERDICT_TESTS["jackknife" if run.info["protocol"] in FIXED_TEST else "corrected-t"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,14 @@ import pandas as pd
 from scipy.special import stdtr
 
 from ...base import look_up
-from ..metrics.registry import find_metric
 from ..resampling.protocols import FIXED_TEST
 from ..resampling.train_size import FULL_TRAIN
 from ..results.run import Run
-from ..results.schemas import RESAMPLE, SystemKey
+from ..results.schemas import RESAMPLE
 from .bootstrap import N_BOOTSTRAP
 from .intervals import FEWEST_GROUPS, INTERVAL, Estimate, check_interval, interval_of_difference, jackknife_variance
 from .p_values import CORRECTIONS, with_correction
-from .pairing import COMPARISON_AXES, pairs, sides_of
+from .pairing import COMPARISON_AXES, pairs
 from .summary import MetricSamples, metric_samples, require_metric, seed_means
 
 VERDICT_TESTS = {
@@ -27,26 +25,6 @@ VERDICT_TESTS = {
     "none": "no test",
 }
 """What the verdict may rest on, by its name in the tables, in words."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Which of the systems that are compared under one budget is best, and whether its lead is significant."""
-
-    within: str
-    """What all have: the probe, of probes the backbone, of systems nothing."""
-    budget: str
-    metric: str
-    best: str
-    mean: float
-    second: str
-    """The runner-up; "" where there is no other system."""
-    difference: float
-    """How much better the best is than the runner-up, in the metric's own direction; never negative."""
-    p_adjusted: float
-    """Of best against runner-up; NaN where there is none."""
-    significant: bool
-    """Whether the best differs significantly from the runner-up."""
 
 
 def compare_backbones(run: Run, **settings: Any) -> pd.DataFrame:
@@ -122,37 +100,6 @@ _COLUMNS = [
     *("budget", "metric", "a", "b", "mean_a", "mean_b", "difference", "low", "high"),
     *("test", "p", "p_adjusted", "correction", "significant", "n_seeds", "note"),
 ]
-
-
-def verdicts(summary: pd.DataFrame, comparisons: pd.DataFrame, between: str = "backbones") -> list[Verdict]:
-    """Says under every probe and budget which backbone is best (or as `between` says), from the tables of `summarise`
-    and `compare`.
-    """
-    sides = sides_of(SystemKey.of_rows(summary), between)
-    named = summary.assign(within=[within for within, _ in sides], side=[side for _, side in sides])
-    return [_verdict(rows, comparisons, between) for _, rows in named.groupby(["within", "budget"], sort=False)]
-
-
-def _verdict(rows: pd.DataFrame, comparisons: pd.DataFrame, between: str) -> Verdict:
-    within, budget = str(rows["within"].iloc[0]), str(rows["budget"].iloc[0])
-    among = comparisons[comparisons["budget"] == budget]
-    for axis in COMPARISON_AXES[between]:
-        among = among[among[axis] == within]
-    metric = find_metric(str(rows["metric"].iloc[0]))
-    ranked = rows.sort_values("mean", ascending=not metric.greater_is_better, kind="stable")
-    best, second = [*map(str, ranked["side"].head(2)), ""][:2]
-    lead = among[among["a"].isin([best, second]) & among["b"].isin([best, second])].to_dict("records")
-    return Verdict(
-        within=within,
-        budget=budget,
-        metric=metric.name,
-        best=best,
-        mean=float(ranked["mean"].iloc[0]),
-        second=second,
-        difference=abs(float(lead[0]["difference"])) if lead else np.nan,
-        p_adjusted=float(lead[0]["p_adjusted"]) if lead else np.nan,
-        significant=bool(lead and lead[0]["significant"]),
-    )
 
 
 def _compare(

@@ -28,7 +28,6 @@ from ...evaluate.resampling.train_size import FULL_TRAIN
 from ...evaluate.results.predictions import ResamplePredictions
 from ...evaluate.results.schemas import RESAMPLE
 from ...evaluate.results.trainings import TrainingProblem, training_problems
-from ...evaluate.statistics.comparison import Verdict, verdicts
 from ...evaluate.statistics.pairing import sides_of, system_labels
 from ...evaluate.statistics.summary import budgets_in_order, summarise_metrics
 from .comparisons import against_frozen, report_columns, without_frozen
@@ -85,12 +84,6 @@ class ReportData:
     def tested(self) -> int:
         """How many comparisons Holm's correction is for."""
         return int(self.every_comparison["p"].notna().sum())
-
-    @cached_property
-    def verdicts(self) -> list[Verdict]:
-        """Of each probe (of probes: backbone) under each budget, in their order and the smallest budget first."""
-        found = verdicts(self.every_system, self.every_comparison, self.between)
-        return sorted(found, key=lambda one: (self.withins.index(one.within), self.budgets.index(one.budget)))
 
     @cached_property
     def training_units(self) -> dict[str, float]:
@@ -170,10 +163,6 @@ class ReportData:
     def system_name(self, row: pd.Series) -> str:
         """A system in a sentence: `resnet50 with logistic regression`."""
         return f"{row['label']} with {lower_first(self.probe_label(str(row['probe'])))}"
-
-    def side_label(self, side: str) -> str:
-        """What one side of a comparison is called."""
-        return str(self.every_system.loc[self.every_system["side"] == side, "side_label"].iloc[0])
 
     def probe_label(self, probe: str) -> str:
         """What a probe is called in a text."""

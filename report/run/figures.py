@@ -110,9 +110,7 @@ def _learning(data: ReportData) -> ReportFigure | None:
         " over groups; bars of one budget are slightly offset. The units of a smaller budget are among"
         " those of a larger one of its kind. Validation is whole under every budget, so that the choice of"
         f" hyper-parameters knows more cases than the fit: with very few training units, scores flatter.{cut}",
-        f"{data.system_name(best)}: "
-        + ", ".join(f"{number(rows[name])} at {name}" for name in data.budgets)
-        + ". The table of budgets has the best of each.",
+        f"{data.system_name(best)}: " + ", ".join(f"{number(rows[name])} at {name}" for name in data.budgets) + ".",
         lambda: learning_figure(
             every, labels[:MOST_CURVES], Scale.of(data.budgets, data.training_units), look_of(data)
         ),

@@ -59,13 +59,9 @@ def comparisons_table(data: ReportData, rows: pd.DataFrame | None = None) -> Tab
         f" p-value after Holm's correction for {counted(data.tested, 'comparison')}."
         " Significant differences (Holm p < 0.05) are in bold."
     )
-    names = {**_within(data, words("within_label")), **_budget(data), "A": words("a_label"), "B": words("b_label")}
+    within = {axis.capitalize(): words("within_label") for axis in COMPARISON_AXES[data.between]}
+    names = {**within, **_budget(data), "A": words("a_label"), "B": words("b_label")}
     return _table_of_pairs("comparisons", caption, chosen, names, "A", "B")
-
-
-def _within(data: ReportData, cell: Cell) -> dict[str, Cell]:
-    """The column of what both sides of a comparison have, which are two systems nothing."""
-    return {axis.capitalize(): cell for axis in COMPARISON_AXES[data.between]}
 
 
 def _tests(rows: pd.DataFrame) -> str:
@@ -167,33 +163,6 @@ def all_metrics_table(data: ReportData) -> Table:
     return Table.of("all_metrics", caption, frame, names | numbers, len(names), strong={0}, raw=raw)
 
 
-def budgets_table(data: ReportData) -> Table | None:
-    """The best of what is compared under each budget, and whether its lead is significant."""
-    if not data.has_curve:
-        return None
-    which = {"backbones": "backbone of each probe", "probes": "probe on each backbone"}.get(data.between, "system")
-    caption = (
-        f"The best {which} in {lower_first(data.metric.label)} under each budget, its lead over the"
-        f" next, and the p-value of that lead after Holm's correction for {counted(data.tested, 'comparison')}."
-        f" Significant leads (Holm p < 0.05) are in bold.{_budget_caption(data)}"
-    )
-    shown = data.probe_label if data.between == "backbones" else str
-    cells = {
-        **_within(data, lambda row: shown(row["within"])),
-        "Budget": words("budget"),
-        "Best": lambda row: data.side_label(row["best"]),
-        "Next": lambda row: data.side_label(row["second"]) if row["second"] else NONE,
-        "Train units": lambda row: number(data.training_units[row["budget"]], 1),
-        "Mean": decimal("mean"),
-        "Lead": decimal("difference"),
-        "Holm p": p_of("p_adjusted"),
-    }
-    frame = pd.DataFrame(data.verdicts)
-    strong = [place for place, one in enumerate(data.verdicts) if one.significant]
-    raw = frame.rename(columns={"within": (*COMPARISON_AXES[data.between], "within")[0]})
-    return Table.of("budgets", caption, frame, cells, len(cells) - 4, strong=strong, raw=raw)
-
-
 def classes_table(data: ReportData, most: int | None = None) -> Table:
     """The best system class by class; beyond `most` classes those alone that it finds worst."""
     run = data.run
@@ -238,7 +207,6 @@ TABLES: dict[str, Callable[[ReportData], Table | None]] = {
     "comparisons": comparisons_table,
     "unfreezing": unfreezing_table,
     "costs": costs_table,
-    "budgets": budgets_table,
     "all_metrics": all_metrics_table,
     "classes": classes_table,
     "confusions": confusions_table,

@@ -171,7 +171,6 @@ def _caveats(data: ReportData, rival: pd.Series | None) -> Iterator[str]:
         yield from _same_backbone(data)
     yield from _unfreezing(data, rival)
     yield from on_trainings(data)
-    yield from _smaller_budgets(data)
     if len(data.summary) > 1:
         yield (
             f"It is the best of {len(data.summary)} systems, chosen by the scores shown, so its own score is"
@@ -260,15 +259,3 @@ def _same_backbone(data: ReportData) -> Iterator[str]:
     for _, second in data.summary[1:2].iterrows():
         if second["backbone"] == data.best["backbone"] and not math.isnan(second["mean"]):
             yield f"Next of all systems is {data.system_name(second)} ({number(second['mean'])}), the same backbone."
-
-
-def _smaller_budgets(data: ReportData) -> Iterator[str]:
-    """Whether the best system leads under the smaller budgets too."""
-    best = data.best
-    smaller = [one for one in data.verdicts if one.within == best["within"] and one.budget != best["budget"]]
-    others = [f"{data.side_label(one.best)} at {one.budget}" for one in smaller if one.best != best["side"]]
-    same = {"backbones": ", under the same probe", "probes": ", on the same backbone"}.get(data.between, "")
-    if others:
-        yield f"With smaller training budgets{same}, others lead: {listed(others)}."
-    elif smaller:
-        yield f"It also leads with smaller training budgets{same}."

@@ -42,7 +42,6 @@ def test_a_low_data_curve_is_drawn_with_every_budget_and_what_it_shows_in_words(
 def test_a_run_without_budgets_has_no_curve_and_no_column(reported: dict[str, Path]) -> None:
     folder = reported["binary"]
     assert not (folder / "figures" / "learning.png").exists()
-    assert not (folder / "tables" / "budgets.csv").exists()
     page = (folder / "report.html").read_text()
     assert "Low-data" not in page
     assert "Budget" not in page
@@ -52,13 +51,12 @@ def test_the_verdict_is_of_the_largest_budget_and_says_so(curve: Path, findings:
     assert findings.best["budget"] == "100%"
     verdict = make_report(curve).verdict
     assert "trained on 100 % of the training units" in verdict.score
-    assert "smaller training budgets" in verdict.caveats
     assert set(findings.summary["budget"]) == set(findings.comparisons["budget"]) == {"100%"}
     assert "Holm's correction for 6 comparisons" in verdict.against  # of all budgets, not of the largest alone
 
 
 def test_tables_tell_the_budget_of_every_row(curve: Path, findings: ReportData) -> None:
-    for name in ("summary", "comparisons", "all_metrics", "budgets"):
+    for name in ("summary", "comparisons", "all_metrics"):
         table = TABLES[name](findings)
         assert table is not None
         place = table.columns.index("Budget")
@@ -68,20 +66,6 @@ def test_tables_tell_the_budget_of_every_row(curve: Path, findings: ReportData) 
     summary = TABLES["summary"](findings)
     assert summary is not None
     assert summary.rows[0][summary.columns.index("Budget")] == "100%"
-
-
-def test_the_table_of_budgets_has_a_verdict_for_each_probe_and_budget(findings: ReportData) -> None:
-    table = TABLES["budgets"](findings)
-    assert table is not None
-    assert [row[:2] for row in table.rows] == [
-        (probe, budget)
-        for probe in ("k nearest neighbours", "Logistic regression")
-        for budget in ("2 shots", "8 shots", "100%")
-    ]
-    for row in table.rows:
-        rows = findings.every_system
-        rows = rows[(rows["probe_label"] == row[0]) & (rows["budget"] == row[1])]
-        assert row[table.columns.index("Mean")] == f"{rows['mean'].max():.3f}"
 
 
 @pytest.mark.parametrize(
