@@ -1,9 +1,7 @@
-"""The figures of results: scores with their intervals, paired differences, and how seeds spread."""
+"""The figures of results: scores with their intervals and seeds, and paired differences."""
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,12 +21,6 @@ MOST_ROWS = 40
 """Rows beyond which a figure shows the best ones alone."""
 _ROW = 0.235
 """Inches a row takes."""
-_ACROSS = 3
-"""Panels in a row."""
-_CHARACTERS = 52
-"""In a line of the titles of a row, together."""
-_MOST_CHARACTERS = 60
-"""In a title, over a few lines."""
 WIDTH = 6.6
 """Inches across."""
 
@@ -113,44 +105,6 @@ def _heading(row: pd.Series) -> str:
     if row["within_label"]:
         return f"{row['within_label']}: {shortened(str(row['a_label']), 36)} against"
     return f"The best system against those of {shortened(str(row['label_b']), 36)}"
-
-
-def seeds_figure(seeds: pd.DataFrame, look: Look) -> Figure:
-    """Every seed's score, one panel a probe; a thin line joins the backbones that one seed gave the same resample."""
-    probes = [probe for probe in look.probes if (seeds["probe"] == probe).any()]
-    labels = [label for label in look.backbones if (seeds["label"] == label).any()]
-    across = min(_ACROSS, len(probes))
-    down = math.ceil(len(probes) / across)
-    titles = dict(seeds[["probe", "probe_label"]].drop_duplicates().itertuples(index=False))
-    titles = {probe: _wrapped(str(title), _CHARACTERS // across) for probe, title in titles.items()}
-    lines = max(title.count("\n") + 1 for title in titles.values())
-    figure = new_figure(WIDTH, 0.2 + (0.4 + 0.13 * max(2, lines) + 0.34 * len(labels)) * down)
-    panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
-    for axes in panels[len(probes) :]:
-        axes.set_visible(False)
-    for axes, probe in zip(panels, probes, strict=False):
-        part = seeds[seeds["probe"] == probe]
-        wide = part.pivot_table(index="label", columns="seed", values="value").reindex(labels)
-        axes.plot(wide.to_numpy(), np.arange(len(labels)), color=LIGHT.faint, linewidth=0.6, zorder=1)
-        for y, label in enumerate(labels):
-            values = wide.loc[label].to_numpy()
-            axes.plot(values, np.full(len(values), y), "o", color=look.colour(label), markersize=3, alpha=0.55, mew=0)
-            axes.plot(np.nanmean(values) if np.isfinite(values).any() else [], [y] if np.isfinite(values).any() else [],
-                      "|", color=LIGHT.ink, markersize=13, mew=1.6, zorder=4)  # fmt: skip
-        axes.set_title(titles[probe])
-        axes.grid(axis="x")
-        axes.locator_params(axis="x", nbins=4)
-        place_rows(
-            axes, range(len(labels)), [shortened(label, 32) for label in labels], top=-0.5, bottom=len(labels) - 0.5
-        )
-    figure.supxlabel(f"{look.metric.label} on test{look.metric.direction}", fontsize=8.5)
-    return figure
-
-
-def _wrapped(title: str, width: int) -> str:
-    """A title over a panel: the settings in the name of a probe are one long word."""
-    words = shortened(title, _MOST_CHARACTERS)
-    return words if len(words) <= width else textwrap.fill(words.replace(":", ": ").replace(",", ", "), width)
 
 
 def figure_of_rows(

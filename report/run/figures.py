@@ -80,22 +80,6 @@ def _differences(data: ReportData) -> ReportFigure | None:
     )
 
 
-def _seeds(data: ReportData) -> ReportFigure | None:
-    if data.seed_values["seed"].nunique() < 2:
-        return None
-    spread = data.summary.dropna(subset="sd").head(scores_plots.MOST_ROWS)
-    parts = [f"{data.system_name(row)} {number(row['sd'])}" for _, row in spread.iterrows()]
-    return ReportFigure(
-        "seeds",
-        "How much seeds differ",
-        "Each dot is a seed, the upright stroke their mean. A thin line joins what backbones scored on one resample:"
-        " lines that run side by side mean that hard draws are hard for all, so that the paired comparison is sharper"
-        " than the spread of the dots suggests.",
-        f"Standard deviation over seeds: {', '.join(parts)}.",
-        lambda: scores_plots.seeds_figure(data.seed_values, look_of(data)),
-    )
-
-
 def _learning(data: ReportData) -> ReportFigure | None:
     if len(data.budgets) < 2:
         return None
@@ -263,7 +247,6 @@ def _which(data: ReportData) -> str:
 FIGURES: dict[str, Callable[[ReportData], ReportFigure | None]] = {
     "scores": _scores,
     "differences": _differences,
-    "seeds": _seeds,
     "unfreezing": _unfreezing,
     "epochs": _epochs,
     "learning": _learning,

@@ -61,13 +61,13 @@ def _sections(data: ReportData, figures: Mapping[str, ReportFigure]) -> list[tup
     """The anchors and titles of the contents."""
     classes = class_words(data.run.task)[1].capitalize()
     sections = {
-        "scores": "Scores", "differences": "Differences", "seeds": "Seeds",
+        "scores": "Scores", "differences": "Differences",
         "unfreezing": "Frozen and fine-tuned" if "unfreezing" in figures else "Fine-tuning",
         "learning": "Low-data curve",
         "metrics": "Every metric", "classes": classes, "probabilities": "Probabilities", "data": "Data",
         "embeddings": "Embeddings", "methods": "Methods", "cite": "Reproduce and cite",
     }  # fmt: skip
-    absent = {"differences", "seeds"} - set(figures) | (set() if data.has_curve else {"learning"})
+    absent = {"differences"} - set(figures) | (set() if data.has_curve else {"learning"})
     absent |= set() if data.run.epochs is not None else {"unfreezing"}
     absent |= set() if "calibration" in figures else {"probabilities"}
     return [(anchor, title) for anchor, title in sections.items() if anchor not in absent]

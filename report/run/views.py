@@ -31,7 +31,7 @@ _data = lru_cache(maxsize=4)(report_data)
 class RunPlots:
     """The figures of a run's report, each drawn by the method of its name: `run.plot.scores()`.
 
-    They are `scores`, `differences`, `seeds`, `unfreezing`, `epochs`, `learning`, `confusion`, `calibration` and `roc`;
+    They are `scores`, `differences`, `unfreezing`, `epochs`, `learning`, `confusion`, `calibration` and `roc`;
     docs/report.md describes how each is read. A figure is a `matplotlib.figure.Figure`. `metric` is the run's own by
     default.
 

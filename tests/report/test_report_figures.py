@@ -162,7 +162,7 @@ def test_a_system_without_a_value_leaves_a_gap_not_a_fault(runs: dict[str, Path]
     columns = ["mean_b", "difference", "low", "high", "p", "p_adjusted", "advantage", "advantage_low", "advantage_high"]
     comparisons.loc[:, columns] = np.nan
     drawn = draw_figures(replace(findings, every_system=summary, every_comparison=comparisons))
-    assert {"scores", "differences", "seeds"} <= set(drawn)
+    assert {"scores", "differences"} <= set(drawn)
     assert "no p-value" in drawn["differences"].description
 
 

@@ -33,7 +33,7 @@ def assert_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
 
 def test_a_report_has_a_page_figures_and_tables(reported: dict[str, Path]) -> None:
     names = set(contents(reported["binary"]))
-    for figure in ("scores", "differences", "seeds", "confusion", "calibration", "roc"):
+    for figure in ("scores", "differences", "confusion", "calibration", "roc"):
         assert {f"figures/{figure}.png", f"figures/{figure}.svg"} <= names
     for table in ("summary", "comparisons", "all_metrics", "classes"):
         assert {f"tables/{table}.{kind}" for kind in ("csv", "md", "tex")} <= names

@@ -34,8 +34,8 @@ def test_tables_are_those_of_the_report(run: Run, reported: dict[str, Path]) -> 
 
 def test_figures_are_those_of_the_report(run: Run, reported: dict[str, Path]) -> None:
     assert dir(run.plot) == sorted(FIGURES)
-    drawn: Any = run.plot.seeds()
-    written = (reported["binary"] / "figures" / "seeds.svg").read_text()
+    drawn: Any = run.plot.scores()
+    written = (reported["binary"] / "figures" / "scores.svg").read_text()
     shown = drawn._repr_svg_()
     assert shown.count("<path") == written.count("<path") > 10
     drawn.axes[0].set_title("changed")
@@ -43,7 +43,7 @@ def test_figures_are_those_of_the_report(run: Run, reported: dict[str, Path]) ->
 
 
 def test_what_a_run_has_not_is_refused(run: Run) -> None:
-    with pytest.raises(ReportError, match="scores, differences, seeds, confusion, calibration, roc"):
+    with pytest.raises(ReportError, match="scores, differences, confusion, calibration, roc"):
         run.plot.learning()
     with pytest.raises(ReportError, match="summary, comparisons"):
         run.table("leaks")
