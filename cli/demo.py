@@ -44,7 +44,7 @@ def demo(
     from ..evaluate.results.run import check_output_dir
     from ..extract import extract, load_backbone
     from ..probe import run_probes
-    from ..report import write_report
+    from ..report import make_report
     from .probe.summary import show_summary
 
     _claim(folder)
@@ -57,7 +57,7 @@ def demo(
     run = run_probes(manifest, caches, protocol="holdout", seeds=range(seeds))
     run.save(folder / "run", overwrite=True)
     remark("3/3  writing the report")
-    page = write_report(folder / "run")
+    page = make_report(folder / "run").save(folder / "run")
     show_summary(run)
     say(f"\nThe report: {page}\nFigures:    {page.parent / 'figures'}\n\n{_how_to_call()}{_NEXT}")
 

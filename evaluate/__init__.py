@@ -12,7 +12,7 @@ from .results.predictions import predictions_by_system
 from .results.run import Run
 from .results.schemas import SystemKey
 from .statistics.calibration_tables import calibration_table, reliability_table, temperature_table
-from .statistics.comparison import compare, compare_backbones
+from .statistics.comparison import compare
 from .statistics.compute import compute_statistics
 from .statistics.p_values import benjamini_hochberg, holm
 from .statistics.ranking import rank_over_datasets
@@ -31,7 +31,6 @@ __all__ = [
     "benjamini_hochberg",
     "calibration_table",
     "compare",
-    "compare_backbones",
     "compute_statistics",
     "draw_resamples",
     "find_metric",

@@ -8,7 +8,7 @@ Nothing is fitted here and no score is computed otherwise than in the probe room
 from .manifest.montage import draw_montage
 from .manifest.page import write_manifest_page
 from .plots.critical_difference import draw_ranking
-from .run.build import Report, make_report, write_report
+from .run.build import Report, make_report
 from .run.verdict import Conclusion
 from .run.views import RunPlots
 
@@ -20,5 +20,4 @@ __all__ = [
     "draw_ranking",
     "make_report",
     "write_manifest_page",
-    "write_report",
 ]

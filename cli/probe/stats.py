@@ -103,9 +103,10 @@ def _write(found: Statistics, out: Path) -> None:
     for ranking in found.rankings:
         budget = "" if ranking.budget == FULL_TRAIN else f"-{ranking.budget}"
         stem = re.sub(r"[^\w.-]+", "-", f"ranks-{ranking.within or ranking.between}{budget}")
-        for suffix, drawn in zip(("svg", "png"), draw_ranking(ranking), strict=True):
+        drawn = draw_ranking(ranking)
+        for suffix, content in (("svg", drawn.svg), ("png", drawn.png)):
             with atomic_path(out / f"{stem}.{suffix}") as path:
-                path.write_bytes(drawn)
+                path.write_bytes(content)
 
 
 def _as_json(runs: list[Run], found: Statistics) -> dict[str, Any]:

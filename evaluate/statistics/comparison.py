@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr
@@ -25,19 +23,6 @@ VERDICT_TESTS = {
     "none": "no test",
 }
 """What the verdict may rest on, by its name in the tables, in words."""
-
-
-def compare_backbones(run: Run, **settings: Any) -> pd.DataFrame:
-    """`compare` between backbones, whose keyword arguments and columns it has: what the verdict rests on.
-
-    Examples:
-        >>> from medprobe.evaluate import compare_backbones
-        >>> compare_backbones(run, draws=200)[["probe", "a", "b", "test"]]
-              probe              a              b         test
-        0  centroid  timm:resnet18  timm:resnet50  corrected-t
-        1       knn  timm:resnet18  timm:resnet50  corrected-t
-    """
-    return compare(run, "backbones", **settings)
 
 
 def compare(
@@ -78,6 +63,10 @@ def compare(
 
     Examples:
         >>> from medprobe.evaluate import compare
+        >>> compare(run, draws=200)[["probe", "a", "b", "test"]]
+              probe              a              b         test
+        0  centroid  timm:resnet18  timm:resnet50  corrected-t
+        1       knn  timm:resnet18  timm:resnet50  corrected-t
         >>> compare(run, "probes", draws=200)[["backbone", "a", "b"]]
                 backbone         a    b
         0  timm:resnet18  centroid  knn

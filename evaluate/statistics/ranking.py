@@ -71,7 +71,7 @@ class Ranking:
 
     def plot(self) -> Any:
         """The critical-difference diagram, a `matplotlib.figure.Figure`, drawn by `report` as those of runs are."""
-        return import_module("...report.plots.critical_difference", __package__).figure_of(self).figure()
+        return import_module("...report.plots.critical_difference", __package__).draw_ranking(self).figure()
 
 
 def rank_over_datasets(

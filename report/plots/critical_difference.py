@@ -24,22 +24,16 @@ _LONGEST = 25
 """Letters of a name that fit next to it."""
 
 
-def draw_ranking(ranking: Ranking) -> tuple[bytes, bytes]:
-    """The critical-difference diagram of a ranking (Demsar 2006) as SVG and as PNG; equal rankings, equal bytes.
+def draw_ranking(ranking: Ranking) -> ReportFigure:
+    """The critical-difference diagram of a ranking (Demsar 2006); equal rankings, equal bytes.
 
     Examples:
         >>> from medprobe.evaluate import rank_over_datasets
         >>> from medprobe.report import draw_ranking
-        >>> svg, png = draw_ranking(rank_over_datasets(runs)[0])
-        >>> svg[:5], png[1:4]
+        >>> drawn = draw_ranking(rank_over_datasets(runs)[0])
+        >>> drawn.svg[:5], drawn.png[1:4]
         (b'<?xml', b'PNG')
     """
-    drawn = figure_of(ranking)
-    return drawn.svg, drawn.png
-
-
-def figure_of(ranking: Ranking) -> ReportFigure:
-    """The diagram, to be drawn as a file or for Python."""
     return ReportFigure("ranks", "", "", "", lambda: ranking_figure(ranking))
 
 

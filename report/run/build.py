@@ -85,17 +85,3 @@ def make_report(folders: Path | str | Sequence[Path | str], *, metric: str | Non
         files |= {f"figures/{name}.svg": drawn.svg, f"figures/{name}.png": drawn.png}
     files[_PAGE] = render_page(data, verdict, figures, tables).encode()
     return Report(verdict, files)
-
-
-def write_report(folder: Path | str, *, metric: str | None = None) -> Path:
-    """Makes the report of a run and writes it into the run's folder; returns the path of `report.html`.
-
-    Beside the page are `figures/*.png`, `figures/*.svg`, and `tables/*.csv`, `*.md` and `*.tex`. The same run gives the
-    same bytes, whenever and wherever. Arguments and errors are those of `make_report` and `Report.save`.
-
-    Examples:
-        >>> from medprobe.report import write_report
-        >>> write_report(folder / "run").relative_to(folder).as_posix()
-        'run/report.html'
-    """
-    return make_report(folder, metric=metric).save(folder)

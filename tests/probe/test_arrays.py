@@ -12,7 +12,7 @@ import pytest
 from medprobe.base import ManifestError, ProbeError
 from medprobe.evaluate import Run, merge_runs, subgroup_scores
 from medprobe.probe import evaluate, load_embeddings
-from medprobe.report import write_report
+from medprobe.report import make_report
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
@@ -89,7 +89,7 @@ def test_a_run_of_arrays_is_saved_merged_and_scored_by_subgroup(tmp_path: Path) 
     assert Run.load(run.save(tmp_path / "run")).info == run.info
     assert merge_runs([run, more]).info["seeds"] == [0, 1, 2]
     assert set(subgroup_scores(run)[0]["subgroup"]) == {"f", "m"}
-    page = write_report(tmp_path / "run").read_text()
+    page = make_report(tmp_path / "run").save(tmp_path / "run").read_text()
     assert "medprobe.probe.evaluate" in page
     assert "medprobe probe" not in page
     changed = evaluate({"net": X + 1}, y, **about)

@@ -64,13 +64,13 @@ def test_percentiles_are_numpys_and_there_are_none_of_mostly_undefined_draws() -
 
 
 def test_percentiles_are_another_interval_of_the_same_mean_for_systems_and_for_differences(run: Run) -> None:
-    from medprobe.evaluate import compare_backbones
+    from medprobe.evaluate import compare
 
     plain, other = (summarise(run, interval=kind) for kind in ("wilson", "percentile"))
     assert plain["mean"].tolist() == other["mean"].tolist()
     assert (plain[["low", "high"]] != other[["low", "high"]]).any(axis=None)
     assert (other["low"] < other["mean"]).all()
-    (a,), (b,) = (compare_backbones(run, interval=kind).to_dict("records") for kind in ("wilson", "percentile"))
+    (a,), (b,) = (compare(run, interval=kind).to_dict("records") for kind in ("wilson", "percentile"))
     assert (a["p"], a["difference"]) == (b["p"], b["difference"])
     assert b["low"] < b["difference"] < b["high"]
 

@@ -13,7 +13,6 @@ from medprobe.evaluate import (
     Run,
     SystemKey,
     compare,
-    compare_backbones,
     holm,
     merge_runs,
     predictions_by_system,
@@ -43,7 +42,7 @@ def _renamed(run: Run, names: dict[str, str]) -> Run:
 def test_a_comparison_read_the_other_way_round_says_the_same(kind: str, metric: str, request) -> None:
     run = request.getfixturevalue(kind).probe(seeds=range(4))
     turned = _renamed(run, {"net-0": "net-1", "net-1": "net-0"})
-    (one,), (other,) = (compare_backbones(r, metric=metric).to_dict("records") for r in (run, turned))
+    (one,), (other,) = (compare(r, metric=metric).to_dict("records") for r in (run, turned))
     assert (one["a"], one["b"]) == (other["a"], other["b"]) == ("net-0", "net-1")
     assert one["difference"] == pytest.approx(-other["difference"])
     assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]))
@@ -62,7 +61,7 @@ def test_a_backbone_is_not_told_apart_from_itself(kind: str, request) -> None:
         )
         for name in ("scores", "predictions", "timings")
     }
-    (row,) = compare_backbones(replace(run, **twins)).to_dict("records")
+    (row,) = compare(replace(run, **twins)).to_dict("records")
     assert (row["difference"], row["p"], row["p_adjusted"]) == (0, 1, 1)
     assert row["low"] <= 0 <= row["high"]
     assert not row["significant"]
@@ -78,14 +77,14 @@ def test_comparisons_are_paired_on_the_same_patients(run: Run) -> None:
     near = pd.concat([run.predictions.query("backbone == 'net-1'"), other.assign(backbone="near")])
     scores = run.scores.query("backbone == 'net-1'")
     close = replace(run, predictions=near, scores=pd.concat([scores, scores.assign(backbone="near")]))
-    (row,) = compare_backbones(close, draws=2000).to_dict("records")
+    (row,) = compare(close, draws=2000).to_dict("records")
     assert row["high"] - row["low"] < widths.max()
 
 
 def test_every_two_backbones_are_compared_within_each_probe_and_corrected_together(tmp_path, study_of) -> None:
     study = study_of(tmp_path, signal=(1.2, 0.8, 0.2), units=200)
     run = study.probe(probes=("logreg", "knn"), seeds=range(4))
-    table = compare_backbones(run)
+    table = compare(run)
     pairs = [("net-0", "net-1"), ("net-0", "net-2"), ("net-1", "net-2")]
     assert list(table[["probe", "a", "b"]].itertuples(index=False, name=None)) == [
         (probe, a, b) for probe in ("knn", "logreg") for a, b in pairs
@@ -113,12 +112,12 @@ def test_the_ratio_of_the_corrected_t_is_units_tested_over_units_fitted(study) -
         fitted = a["n_train"] + (a["n_val"] if refit else 0)
         ratio = (a["n_test"] / fitted).mean()
         wanted = corrected_t_test(a["value"].to_numpy() - b["value"].to_numpy(), ratio)
-        assert compare_backbones(run, metric="accuracy")["p"].iloc[0] == pytest.approx(wanted)
+        assert compare(run, metric="accuracy")["p"].iloc[0] == pytest.approx(wanted)
 
 
 def test_under_official_the_test_counts_the_patients_of_the_test(official) -> None:
     run = official.probe(seeds=range(3))
-    (row,) = compare_backbones(run, metric="accuracy", draws=500).to_dict("records")
+    (row,) = compare(run, metric="accuracy", draws=500).to_dict("records")
     a, b = predictions_by_system(run).values()
     draws = GroupDraws([*a, *b])
     left_out = mean_of_defined(draws.leaving_out(ACCURACY, a) - draws.leaving_out(ACCURACY, b))
@@ -129,7 +128,7 @@ def test_under_official_the_test_counts_the_patients_of_the_test(official) -> No
 
 
 def test_one_seed_under_holdout_falls_back_on_the_jackknife_and_says_so(study) -> None:
-    (row,) = compare_backbones(study.probe(seeds=[0])).to_dict("records")
+    (row,) = compare(study.probe(seeds=[0])).to_dict("records")
     assert row["test"] == "jackknife"
     assert "one seed: no corrected t" in row["note"]
     assert 0 < row["p"] <= 1
@@ -156,7 +155,7 @@ def test_every_metric_has_the_mean_and_sd_of_its_own_summary(study, metric: str)
 
 def test_one_backbone_alone_is_compared_with_nothing(study) -> None:
     run = study.probe(caches=study.caches[:1])
-    comparisons = compare_backbones(run)
+    comparisons = compare(run)
     assert len(comparisons) == 0
     assert "p_adjusted" in comparisons
 
@@ -175,7 +174,7 @@ def test_a_metric_that_is_defined_in_no_seed_has_no_interval_no_p_and_a_note(off
     table = official.manifest.table.copy()
     table.loc[table["split"] == "test", "label"] = "a"
     run = official.probe(manifest=type(official.manifest)(table, official.manifest.card), metric="roc_auc")
-    summary, comparison = summarise(run), compare_backbones(run)
+    summary, comparison = summarise(run), compare(run)
     assert summary[["mean", "low", "high"]].isna().all(axis=None)
     assert summary["note"].str.contains("a class is absent from the test").all()
     assert comparison["p"].isna().all()

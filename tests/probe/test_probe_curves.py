@@ -14,7 +14,7 @@ from medprobe.evaluate import (
     Budget,
     Resample,
     Run,
-    compare_backbones,
+    compare,
     draw_resamples,
     predictions_by_system,
     subsample_train,
@@ -79,7 +79,7 @@ def test_a_seeds_score_is_the_mean_over_its_folds_and_sd_is_over_seeds(folded: R
 def test_folds_are_compared_by_the_corrected_t_over_all_of_them(folded: Run) -> None:
     """Bouckaert and Frank 2004: r times k differences, and 1/(k - 1) for the sizes."""
     wide = _test_scores(folded).pivot_table(index=["seed", "fold"], columns="backbone", values="value")
-    (row,) = compare_backbones(folded).to_dict("records")
+    (row,) = compare(folded).to_dict("records")
     assert row["test"] == "corrected-t"
     known = corrected_t_test((wide["net-0"] - wide["net-1"]).to_numpy(), 1 / 3)
     assert row["p"] == pytest.approx(known, rel=0.05)  # folds are equal to a patient or two
@@ -107,7 +107,7 @@ def curve(study) -> Run:
 
 def test_a_budget_is_a_system_of_its_own_and_compared_within_itself(curve: Run) -> None:
     assert budgets_in_order(curve) == ["2 shots", "8 shots", "100%"]
-    summary, comparisons = summarise(curve), compare_backbones(curve)
+    summary, comparisons = summarise(curve), compare(curve)
     assert (
         summary.groupby("probe")["budget"].agg(list).tolist()
         == [["2 shots", "2 shots", "8 shots", "8 shots", "100%", "100%"]] * 2
@@ -160,7 +160,7 @@ def test_the_correction_for_shared_data_does_not_grow_with_smaller_budgets(study
     """Two seeds share no more cases for training on fewer: what they share is the share that each tests."""
     run = study.probe(seeds=range(4), shots=[3])
     wide = _test_scores(run).pivot_table(index="seed", columns="backbone", values="value")
-    (row,) = compare_backbones(run).to_dict("records")
+    (row,) = compare(run).to_dict("records")
     assert row["p"] == pytest.approx(corrected_t_test((wide["net-0"] - wide["net-1"]).to_numpy(), 0.2 / 0.8))
 
 
@@ -187,7 +187,7 @@ def test_an_external_manifest_is_tested_whole_and_never_fitted(study, abroad) ->
     assert (run.scores["n_test"] == 50).all()
     drawn = run.scores["n_train"] + run.scores["n_val"]
     assert ((drawn - 0.9 * 120).abs() <= 4).all()  # whole patients of two exams
-    assert set(compare_backbones(run)["test"]) == {"jackknife"}
+    assert set(compare(run)["test"]) == {"jackknife"}
 
 
 def test_what_both_manifests_share_is_told(study, abroad) -> None:

@@ -15,7 +15,7 @@ from medprobe.evaluate.resampling.leaks import find_leaks
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.manifests.readers import content_digest
 from medprobe.probe import run_probes
-from medprobe.report import write_report
+from medprobe.report import make_report
 from medprobe.report.run import methods
 from medprobe.report.run.citation import commands
 from medprobe.report.run.data import report_data
@@ -268,7 +268,7 @@ def test_a_page_shows_both_scores_and_the_command_that_repeats_the_run(
     copied_run: Run, tmp_path: Path, cache_of
 ) -> None:
     folder = copied_run.save(tmp_path / "run")
-    words = write_report(folder).read_text(encoding="utf-8")
+    words = make_report(folder).save(folder).read_text(encoding="utf-8")
     table = pd.read_csv(folder / "tables" / "leaks.csv")
     published = _accuracy(copied_run.scores_as_published)
     assert table["published"].tolist() == pytest.approx([published["logreg"], published["knn"]])

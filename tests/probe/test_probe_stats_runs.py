@@ -17,7 +17,6 @@ from medprobe.evaluate import (
     Run,
     benjamini_hochberg,
     compare,
-    compare_backbones,
     compute_statistics,
     holm,
     predictions_by_system,
@@ -45,7 +44,7 @@ def test_probes_are_compared_on_each_backbone_as_backbones_are_under_each_probe(
     about = dict.fromkeys(("net-0", "net-1"), run.info["probes"]["knn"])
     tables = {name: getattr(run, name).rename(columns=turned) for name in ("scores", "predictions")}
     swapped = replace(run, **tables, info={**run.info, "probes": about})
-    pd.testing.assert_series_equal(compare_backbones(swapped)["p"], table["p"])
+    pd.testing.assert_series_equal(compare(swapped)["p"], table["p"])
 
 
 def test_under_one_shared_test_delong_and_mcnemar_are_over_all_seeds_at_once(tmp_path, study_of) -> None:
@@ -233,18 +232,18 @@ def test_runs_that_cannot_be_ranked_are_refused(several: list[Run]) -> None:
 
 def test_the_diagram_is_the_same_bytes_again_and_joins_what_is_not_told_apart(several: list[Run]) -> None:
     ranking = rank_over_datasets(several)[0]
-    svg, png = draw_ranking(ranking)
-    assert (svg, png) == draw_ranking(ranking)
+    drawn, again = draw_ranking(ranking), draw_ranking(ranking)
+    assert (drawn.svg, drawn.png) == (again.svg, again.png)
     shown = " ".join(text.get_text() for text in ranking.plot().axes[0].texts)
     assert all(name in shown for name in ranking.names)
-    assert svg.startswith(b"<?xml")
-    assert png.startswith(b"\x89PNG")
+    assert drawn.svg.startswith(b"<?xml")
+    assert drawn.png.startswith(b"\x89PNG")
     apart = replace(
         ranking, p=np.where(np.eye(3, dtype=bool), 1.0, 0.0), friedman=ranking.friedman._replace(p_exact=0.0)
     )
     assert ranking.cliques
     assert apart.cliques == []
-    assert draw_ranking(apart)[0] != svg
+    assert draw_ranking(apart).svg != drawn.svg
 
 
 # --- the command

@@ -15,7 +15,7 @@ from medprobe.base import ProbeError, ReportError
 from medprobe.cache import EmbeddingCache, write_record
 from medprobe.evaluate import (
     Run,
-    compare_backbones,
+    compare,
     compute_statistics,
     find_metric,
     merge_runs,
@@ -181,7 +181,7 @@ def test_an_interval_is_that_of_the_mean_over_queries_by_group(searched: Run) ->
 
 
 def test_statistics_and_a_report_are_made_of_it(searched: Run, tmp_path: Path) -> None:
-    [compared] = compare_backbones(searched, draws=200).to_dict("records")
+    [compared] = compare(searched, draws=200).to_dict("records")
     assert (compared["a"], compared["test"], compared["note"]) == ("net-0", "jackknife", "")
     tables = compute_statistics([searched], metric="vote_at_3").tables
     assert set(tables["summary"]["metric"]) == {"vote_at_3"}

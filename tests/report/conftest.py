@@ -17,7 +17,7 @@ from medprobe.evaluate import FitResult, Run, SystemKey, draw_resamples
 from medprobe.evaluate.results.recorder import Recorder
 from medprobe.manifests import DatasetCard, Manifest
 from medprobe.probe import run_probes
-from medprobe.report import write_report
+from medprobe.report import make_report
 from scipy.special import softmax
 
 UNITS = 90
@@ -136,7 +136,7 @@ def reported(once: Callable[..., Path], runs: dict[str, Path]) -> dict[str, Path
 
     def make(home: Path) -> None:
         for task, folder in runs.items():
-            write_report(Path(shutil.copytree(folder, home / task)))
+            make_report(folder).save(shutil.copytree(folder, home / task))
 
     home = once("reported", make)
     return {task: home / task for task in runs}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from medprobe.report import make_report, write_report
+from medprobe.report import make_report
 from medprobe.report.plots.learning_curve import Scale
 from medprobe.report.run.data import ReportData, load_report_data
 from medprobe.report.run.figures import draw_figures
@@ -21,7 +21,7 @@ def curve(tmp_path_factory: pytest.TempPathFactory, make_run) -> Path:
     """A run of three budgets, reported on."""
     home = tmp_path_factory.mktemp("curve")
     folder = make_run(home, "binary", seeds=range(4), **BUDGETS).save(home / "run")
-    write_report(folder)
+    make_report(folder).save(folder)
     return folder
 
 
@@ -93,7 +93,7 @@ def test_the_axis_is_in_the_terms_that_the_budgets_share(budgets: list[str], lab
 )
 def test_the_commands_on_the_page_repeat_what_was_asked(tmp_path: Path, make_run, asked, options: list[str]) -> None:
     folder = make_run(tmp_path, "binary", probes=("knn",), **asked).save(tmp_path / "run")
-    page = write_report(folder).read_text()
+    page = make_report(folder).save(folder).read_text()
     told = re.search("<pre>(.*?)</pre>", page, re.DOTALL)
     assert told
     assert all(option in told[1] for option in options)
@@ -101,7 +101,7 @@ def test_the_commands_on_the_page_repeat_what_was_asked(tmp_path: Path, make_run
 
 def test_under_kfold_the_page_speaks_of_folds(tmp_path: Path, make_run) -> None:
     folder = make_run(tmp_path, "multiclass", folds=3, seeds=range(2)).save(tmp_path / "run")
-    page = write_report(folder).read_text()
+    page = make_report(folder).save(folder).read_text()
     assert "3 folds" in page
     assert "mean over folds" in page
     assert "Bouckaert" in page
@@ -115,7 +115,7 @@ def test_under_kfold_the_page_speaks_of_folds(tmp_path: Path, make_run) -> None:
 
 def test_an_external_test_is_named_wherever_the_score_is_told(tmp_path: Path, make_abroad) -> None:
     folder = make_abroad(tmp_path).save(tmp_path / "run")
-    page = write_report(folder).read_text()
+    page = make_report(folder).save(folder).read_text()
     assert "on elsewhere" in make_report(folder).verdict.score
     assert "--external elsewhere.parquet" in page
     assert "elsewhere (test)" in page

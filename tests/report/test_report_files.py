@@ -15,7 +15,7 @@ import matplotlib as mpl
 import pytest
 from medprobe.base import OutputError, ReportError
 from medprobe.evaluate import Run
-from medprobe.report import make_report, write_report
+from medprobe.report import make_report
 from PIL import Image
 
 
@@ -47,7 +47,7 @@ def test_the_same_run_gives_the_same_bytes_whatever_matplotlib_is_set_to(
     monkeypatch.chdir(own_run)
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "red"}):
         before = dict(mpl.rcParams)
-        write_report(".")
+        make_report(".").save(".")
         assert dict(mpl.rcParams) == before
     assert_same(contents(own_run), contents(reported["binary"]))
 
@@ -58,9 +58,9 @@ def test_another_process_writes_the_same_bytes_without_pyplot_or_torch(
     environment = os.environ | {"PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
     code = f"""
 import sys
-from medprobe.report import make_report, write_report
+from medprobe.report import make_report
 assert "matplotlib" not in sys.modules and "jinja2" not in sys.modules
-write_report({str(own_run)!r})
+make_report({str(own_run)!r}).save({str(own_run)!r})
 assert "matplotlib.pyplot" not in sys.modules and "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
@@ -74,7 +74,7 @@ def test_a_second_report_replaces_the_first_and_leaves_what_is_not_its_own(
     (own_report / "tables" / "notes.txt").write_bytes(b"notes")
     assert (own_report / "figures" / "roc.svg").exists()
     shutil.copytree(runs["multilabel"], own_report, dirs_exist_ok=True)
-    write_report(own_report)
+    make_report(own_report).save(own_report)
     assert not (own_report / "figures" / "roc.svg").exists()
     assert not (own_report / "figures" / "confusion.png").exists()
     after = contents(own_report)
@@ -87,7 +87,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(own_report: Pa
     shutil.rmtree(own_report / "tables")
     (own_report / "tables").write_text("in the way")
     with pytest.raises(OutputError, match="a file is where a folder is needed"):
-        write_report(own_report, metric="log_loss")
+        make_report(own_report, metric="log_loss").save(own_report)
     after = contents(own_report)
     assert after == {name: data for name, data in before.items() if not name.startswith("tables/")}
 
@@ -121,7 +121,7 @@ def test_the_page_appears_when_everything_else_is_there(own_run: Path, monkeypat
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", record)
-    write_report(own_run)
+    make_report(own_run).save(own_run)
     assert placed[-1] == "report.html"
     assert sorted(placed) == sorted(contents(own_run))
 
@@ -175,7 +175,7 @@ def test_a_run_that_is_not_whole_is_refused_in_one_line(
     shutil.copy(runs["ordinal"] / "predictions.parquet", own_run.parent / "other.parquet")
     harm(own_run)
     with pytest.raises(ReportError) as caught:
-        write_report(own_run)
+        make_report(own_run).save(own_run)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (own_run / "report.html").exists()

@@ -14,7 +14,7 @@ import pytest
 from html_page import HtmlPage, in_a_browser
 from medprobe.base import ReportError
 from medprobe.evaluate import Run, summarise
-from medprobe.report import write_report
+from medprobe.report import make_report
 from medprobe.report.run.citation import commands
 from medprobe.report.run.data import load_report_data
 from medprobe.report.run.verdict import conclude
@@ -128,11 +128,11 @@ def official(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., R
 
 def test_a_metric_without_any_value_is_refused_with_the_reason(official: Path) -> None:
     with pytest.raises(ReportError, match=r"roc_auc has no value for any system \(.*--metric"):
-        write_report(official)
+        make_report(official).save(official)
 
 
 def test_an_official_split_is_told_with_its_counts(official: Path) -> None:
-    page = HtmlPage(write_report(official, metric="accuracy").read_text(encoding="utf-8"))
+    page = HtmlPage(make_report(official, metric="accuracy").save(official).read_text(encoding="utf-8"))
     words = page.words.replace("\u00a0", " ")
     assert "Protocol official: the test part is the data set's own" in words
     assert "each of 2 seeds draws 90 % of the training groups" in words
@@ -168,7 +168,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Run]
 
 
 def test_names_with_markup_are_shown_not_run(nasty: Path) -> None:
-    text = write_report(nasty).read_text(encoding="utf-8")
+    text = make_report(nasty).save(nasty).read_text(encoding="utf-8")
     page = HtmlPage(text)
     assert page.faults == []
     assert not {tag for tag, _ in page.elements} & _LOADING
@@ -199,6 +199,6 @@ def test_the_command_survives_a_shell_whatever_the_names(nasty: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no chromium here")
 def test_a_browser_finds_nothing_to_complain_of(nasty: Path, tmp_path: Path) -> None:
-    shown = in_a_browser(Path(shutil.copy(write_report(nasty), tmp_path)))
+    shown = in_a_browser(Path(shutil.copy(make_report(nasty).save(nasty), tmp_path)))
     assert "<h1>" in shown
     assert not re.search(r"<(script|img|iframe)", shown)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from medprobe.evaluate import METRICS, Run, compare_backbones, summarise
+from medprobe.evaluate import METRICS, Run, compare, summarise
 from medprobe.manifests.schema.table_io import csv_text
-from medprobe.report import write_report
+from medprobe.report import make_report
 from medprobe.report.elements.table_formats import as_csv, as_latex, as_markdown, latex_text
 from medprobe.report.run.tables import Table
 
@@ -42,10 +42,10 @@ def test_the_csv_is_the_summary_to_the_last_digit(reported: dict[str, Path], tas
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
 def test_the_better_backbone_stands_first_in_every_comparison(own_run: Path, metric: str) -> None:
-    write_report(own_run, metric=metric)
+    make_report(own_run, metric=metric).save(own_run)
     table = read(own_run, "comparisons")
     written = table.assign(**{name: numbers(table[name]) for name in ("mean_a", "mean_b", "difference", "low", "high")})
-    assert len(written) == len(compare_backbones(Run.load(own_run))) == 2
+    assert len(written) == len(compare(Run.load(own_run))) == 2
     sign = 1 if METRICS[metric].greater_is_better else -1
     assert (sign * (written["mean_a"] - written["mean_b"]) >= 0).all()
     np.testing.assert_allclose(written["difference"], written["mean_a"] - written["mean_b"], atol=1e-12)
@@ -157,7 +157,7 @@ def test_many_classes_get_their_worst_confusions_listed(tmp_path: Path, make_run
     make_run(tmp_path, "multiclass", classes=classes, probes=("knn",), units=180, backbones={"net": 0.5}).save(
         tmp_path / "run"
     )
-    write_report(tmp_path / "run")
+    make_report(tmp_path / "run").save(tmp_path / "run")
     listed = read(tmp_path / "run", "confusions")
     assert (np.diff(numbers(listed["units"])) <= 0).all()
     assert (listed["truth"] != listed["called"]).all()
