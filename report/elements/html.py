@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
@@ -44,15 +45,17 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     return printable(page).lstrip() + "\n"
 
 
-def figure_on_page(drawn: ReportFigure, svg: bytes = b"") -> dict[str, Any]:
-    """What the template needs of a figure; safe, for every letter of a drawing is a path.
+def figure_on_page(drawn: ReportFigure, titled: bytes = b"") -> dict[str, Any]:
+    """What the template needs of a figure, which is a picture; with `titled`, its SVG with titles, part of the page.
 
-    `svg` is in place of its own: the same with titles, whose text is escaped.
+    Safe, for every letter of a drawing is a path, and the text of titles is escaped.
     """
     from markupsafe import Markup
 
-    drawing = Markup(inline(svg or drawn.svg, drawn.name))  # noqa: S704
-    return {"title": drawn.title, "caption": drawn.caption, "description": drawn.description, "inline": drawing}
+    words = {"title": drawn.title, "caption": drawn.caption, "description": drawn.description}
+    if titled:
+        return {**words, "inline": Markup(inline(titled, drawn.name))}  # noqa: S704
+    return {**words, "source": f"data:image/svg+xml;base64,{b64encode(drawn.svg).decode()}"}
 
 
 def _breakable(text: str) -> Markup:
@@ -67,45 +70,17 @@ def _resource(name: str) -> str:
     return files(__spec__.parent.rpartition(".")[0]).joinpath("templates", name).read_text(encoding="utf-8")
 
 
-_ID = re.compile(r'\bid="([^"]*)"')
-_REFERENCE = re.compile(r'(url\(#|href="#)([^)"]*)')
-_COLOUR = re.compile(r"\b(fill|stroke|stop-color): (#[0-9a-f]{6})\b")
-_SIZE = re.compile(r'\bviewBox="0 0 ([0-9.]+) ([0-9.]+)"')
-
-
 def inline(svg: bytes, prefix: str) -> str:
-    """The `<svg>` element for a page, of what matplotlib wrote in the colours of `LIGHT`.
-
-    It takes its colours from the variables of `palette`, so that one drawing serves light and dark; `prefix` sets its
-    ids apart from those of the page's other figures.
-    """
+    """The `<svg>` element of an SVG file; `prefix` sets its ids apart from those of the page's other figures."""
     text = svg.decode("utf-8")
-    text = text[text.index("<svg") :]
-    # The comments repeat names from the data; the style sheet would reach the whole page, whose own has the rule.
-    for pattern in (r"<!--.*?-->", r"<metadata>.*?</metadata>", r"<style[^>]*>.*?</style>", r"<defs>\s*</defs>"):
-        text = re.sub(pattern, "", text, flags=re.DOTALL)
-    text = _REFERENCE.sub(rf"\1{prefix}-\2", text.replace("xlink:href=", "href="))
-    used = {name for _, name in _REFERENCE.findall(text)}
-    text = _ID.sub(lambda found: f'id="{prefix}-{found[1]}"' if f"{prefix}-{found[1]}" in used else "", text)
-    text = _COLOUR.sub(lambda found: f"{found[1]}: {_VARIABLES.get(found[2], found[2])}", text)
-    size = _SIZE.search(text)
-    assert size is not None, "matplotlib writes a viewBox"
-    width, height = size.groups()
-    head = f'<svg viewBox="0 0 {width} {height}" style="max-width: {width}pt" aria-hidden="true" focusable="false">'
-    text = re.sub(r">\s+<", "><", re.sub(r"^<svg[^>]*>", head, text).strip())
-    return re.sub(r"\s*\n\s*", " ", re.sub(r"\s+>", ">", text))
-
-
-def _named(theme: Theme) -> dict[str, str]:
-    """The colours of a theme by the names of their variables."""
-    accents = {f"accent-{place}": colour for place, colour in enumerate(theme.accents)}
-    return {"paper": theme.paper, "ink": theme.ink, "quiet": theme.quiet, "faint": theme.faint, **accents}
+    # matplotlib's style sheet would reach the whole page.
+    others = r'<metadata>.*?</metadata>|<style[^>]*>.*?</style>| xmlns(:xlink)?="[^"]*"'
+    text = re.sub(others, "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
 
 
 def palette(theme: Theme) -> str:
-    """The colours of a theme as CSS declarations, which `inline` figures and the page refer to."""
-    return " ".join(f"--{name}: {colour.lower()};" for name, colour in _named(theme).items())
-
-
-_VARIABLES = {colour.lower(): f"var(--{name})" for name, colour in _named(LIGHT).items()}
-assert len(_VARIABLES) == len(_named(LIGHT)) == len(_named(DARK)), "a colour of two meanings cannot be exchanged"
+    """The colours of a theme as CSS declarations."""
+    accents = {f"accent-{place}": colour for place, colour in enumerate(theme.accents)}
+    colours = {"paper": theme.paper, "ink": theme.ink, "quiet": theme.quiet, "faint": theme.faint, **accents}
+    return " ".join(f"--{name}: {colour.lower()};" for name, colour in colours.items())

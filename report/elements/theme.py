@@ -1,4 +1,4 @@
-"""How figures look, on light paper and on dark, and how they become the same bytes every time."""
+"""How figures look, the colours of pages, and how figures become the same bytes every time."""
 
 from __future__ import annotations
 

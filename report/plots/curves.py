@@ -24,7 +24,7 @@ MOST_LABELLED = 25
 MOST_DRAWN = 100
 """Classes up to which the matrix is drawn at all."""
 _DEEPEST = 0.5
-"""Opacity of a full cell that has words in it: ink can be read on it, on light paper and on dark."""
+"""Opacity of a full cell that has words in it: ink can be read on it."""
 _STEPS = 20
 """Shades of a cell: one path each, however many cells there are."""
 
@@ -70,7 +70,6 @@ def _shade_cells(axes: Axes, shares: np.ndarray) -> None:
             for row, column in np.argwhere(step == level)
         ]
         if cells:
-            # Opacity rather than a colour map: the same drawing serves light paper and dark.
             shade = PathPatch(Path.make_compound_path(*cells), fc=LIGHT.accent(0), alpha=deepest * level / _STEPS, lw=0)
             axes.add_patch(shade)
 

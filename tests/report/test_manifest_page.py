@@ -60,7 +60,7 @@ def test_the_page_loads_and_runs_nothing(text: str) -> None:
     assert page.faults == []
     assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object", "embed", "base", "form"}
     assert all(link.startswith("#") for link in page.attributes("href"))
-    assert all(source.startswith("data:image/png;base64,") for source in page.attributes("src"))
+    assert all(source.startswith("data:image/") for source in page.attributes("src"))
     assert not re.search(r"url\((?!#)|@import|https?://|\bon\w+=", text)
     assert page.policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline';")
 
@@ -84,7 +84,7 @@ def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
 
 
 def test_each_class_shows_its_examples(text: str) -> None:
-    images = [attrs for tag, attrs in HtmlPage(text).elements if tag == "img"]
+    images = [attrs for tag, attrs in HtmlPage(text).elements if tag == "img" and "image/png" in str(attrs["src"])]
     assert Counter(str(attrs["alt"]).rsplit(",", 1)[0] for attrs in images)["malignant & odd"] == 3
     for attrs in images:
         picture = Image.open(BytesIO(b64decode(str(attrs["src"]).partition(",")[2])))
@@ -97,7 +97,7 @@ def test_figures_say_what_they_show(text: str) -> None:
     page = HtmlPage(text)
     figures = {str(attrs["id"]): attrs for tag, attrs in page.elements if tag == "figure"}
     assert list(figures) == ["classes-figure", "sizes-figure", "intensities-figure"]
-    expected = [str(attrs["aria-label"]) for _, attrs in page.elements if attrs.get("role") == "img"]
+    expected = [str(attrs["alt"]) for tag, attrs in page.elements if tag == "img"]
     [grey] = re.findall(r"Mean grey level: <b>benign</b> (\d+), malignant & odd (\d+)", " ".join(expected))
     assert int(grey[0]) == pytest.approx(64, abs=4)
     assert int(grey[1]) == pytest.approx(192, abs=4)

@@ -242,10 +242,9 @@ def test_an_inline_drawing_refers_to_itself_alone(runs: dict[str, Path]) -> None
     text = inline(drawn.svg, "here")
     ids = set(re.findall(r'\bid="([^"]+)"', text))
     referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
-    assert referred == ids
+    assert referred <= ids
     assert all(name.startswith("here-") for name in ids)
-    assert "xlink" not in text
-    assert "http" not in text
+    assert "<style" not in text
 
 
 def _luminance(colour: np.ndarray) -> float:
