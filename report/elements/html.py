@@ -7,20 +7,14 @@ from base64 import b64encode
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...base.text import printable
 from .figure import ReportFigure
 from .theme import DARK, LIGHT, Theme
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
 _PERCENT = re.compile(r"(\d) %")
 """A number and its sign, which no line break shall part."""
-# The point of a number joins nothing.
-_PIECES = re.compile(r"\s+|(?:[^\s_/:@.-]|\.(?=\d)){1,24}(?:[_/:@-]|\.(?!\d))*\s*|(?:[_/:@-]|\.(?!\d))+\s*")
-"""Parts of a text between which a line may break: what joins the parts of names ends one, and so do 24 letters."""
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
@@ -36,7 +30,6 @@ def render(template: str, content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         loader=FunctionLoader(_resource),
     )
-    environment.filters["breakable"] = _breakable
     # Safe: our own style sheet and our own colours.
     ours = {"css": _resource("page.css"), "light": palette(LIGHT), "dark": palette(DARK)}
     marked = {name: Markup(text) for name, text in ours.items()}  # noqa: S704
@@ -56,14 +49,6 @@ def figure_on_page(drawn: ReportFigure, titled: bytes = b"") -> dict[str, Any]:
     if titled:
         return {**words, "inline": Markup(inline(titled, drawn.name))}  # noqa: S704
     return {**words, "source": f"data:image/svg+xml;base64,{b64encode(drawn.svg).decode()}"}
-
-
-def _breakable(text: str) -> Markup:
-    """Escapes a text and lets a line break inside long names."""
-    from markupsafe import Markup, escape
-
-    parts = [escape(part) if part[-1].isspace() else escape(part) + Markup("<wbr>") for part in _PIECES.findall(text)]
-    return Markup("").join(parts).removesuffix("<wbr>")
 
 
 def _resource(name: str) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
-_VOID = {"meta", "br", "img", "wbr", "link", "input", "hr"}
+_VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
 class HtmlPage(HTMLParser):
