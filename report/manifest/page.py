@@ -25,7 +25,7 @@ from ..elements.html import figure_on_page, render
 from ..elements.thumbnails import png_in_base64
 from .figures import MOST_BARS, MOST_LINES, classes_figure, intensity_figure, sizes_figure
 from .montage import class_examples
-from .tables import attribute_table, classes_table, files_table, groups_table, sizes
+from .tables import attribute_table, classes_table, groups_table, sizes
 
 
 def write_manifest_page(manifest: Manifest, out: Path, *, stats: ImageStats | None = None, per_class: int = 8) -> Path:
@@ -72,7 +72,6 @@ def _content(manifest: Manifest, stats: ImageStats, per_class: int) -> dict[str,
         "png": png_in_base64,
         "groups": groups_table(manifest) if {"group_id", "unit_id"} & set(manifest.table) else None,
         "attributes": [table for table in tables if table],
-        "files": files_table(manifest, stats) if stats.readable.any() else None,
         "sizes": _sizes_in_words(sizes(stats)),
     }
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
 import pandas as pd
 
 from ...base import counted, percent
 from ...manifests import ImageStats, Manifest
 from ...manifests.schema.card import class_words
-from ...manifests.schema.labels import label_codes
 from ...manifests.summary.attributes import AttributeCounts
 from ...manifests.summary.counts import class_counts, group_words, per_class
 from ...manifests.summary.description import attribute_rows, group_rows
@@ -20,8 +18,6 @@ MOST_CLASSES = 60
 """Classes up to which a table names each."""
 _MOST_COLUMNS = 8
 """Classes up to which each has a column."""
-_MOST_KINDS = 20
-"""Kinds of files, and sizes, that are listed."""
 
 
 def classes_table(manifest: Manifest) -> Table:
@@ -66,24 +62,6 @@ def attribute_table(counts: AttributeCounts, place: int, thing: str) -> Table | 
     return _table(f"attribute-{place}", caption, "value", rows, set(rows.columns[1:]))
 
 
-def files_table(manifest: Manifest, stats: ImageStats) -> Table:
-    """Kinds of files with their sizes in pixels, class by class: a kind that only one class has predicts it."""
-    labels, names = label_codes(manifest.table, manifest.card), manifest.card.classes
-    by_class = 0 < len(names) <= _MOST_COLUMNS
-    kinds = pd.Series(stats.stored[stats.readable]).value_counts()
-    rows = []
-    for kind, count in kinds.head(_MOST_KINDS).items():
-        of_kind = stats.stored == kind
-        classes = [f"{n:,}" for n in per_class(labels[of_kind], len(names))] if by_class else []
-        rows.append((str(kind), f"{count:,}", *map(_range, (stats.width[of_kind], stats.height[of_kind])), *classes))
-    caption = "How images are stored: format and colours of the files, with the least and the most of their pixels"
-    caption += ", and how many of each class." if by_class else "."
-    if len(kinds) > _MOST_KINDS:
-        caption += f" The commonest {_MOST_KINDS} of {len(kinds)} kinds."
-    columns = ("Stored as", "Images", "Width", "Height", *(names if by_class else []))
-    return Table("files", caption, columns, tuple(rows), 1)
-
-
 def sizes(stats: ImageStats) -> pd.DataFrame:
     """`width`, `height` and `images` of every size, the commonest first."""
     found = pd.DataFrame({"width": stats.width[stats.readable], "height": stats.height[stats.readable]})
@@ -96,8 +74,3 @@ def _table(name: str, caption: str, first: str, rows: pd.DataFrame, names: Colle
     columns = (str(column) if column in names else str(column).capitalize() for column in (first, *rows.columns))
     cells = ((str(name), *row) for name, row in zip(rows.index, rows.to_numpy().tolist(), strict=True))
     return Table(name, caption, tuple(columns), tuple(cells), 1)
-
-
-def _range(numbers: np.ndarray) -> str:
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

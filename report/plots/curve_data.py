@@ -53,15 +53,6 @@ def per_class(predicted: Sequence[ResamplePredictions], classes: Sequence[str]) 
     return pd.DataFrame(columns)
 
 
-def frequent_confusions(matrix: Confusion, classes: Sequence[str], most: int = 20) -> pd.DataFrame:
-    """The wrong calls that are made most often: `truth`, `called`, `units` (a seed), `share` (of the true class)."""
-    off = matrix.counts.copy()
-    np.fill_diagonal(off, 0)
-    places = [divmod(int(flat), len(classes)) for flat in np.argsort(-off, axis=None, kind="stable")[:most]]
-    rows = [(classes[i], classes[j], off[i, j], matrix.shares[i, j]) for i, j in places if off[i, j] > 0]
-    return pd.DataFrame(rows, columns=["truth", "called", "units", "share"])
-
-
 @dataclass(frozen=True, eq=False)
 class Reliability:
     """Predicted probabilities against observed frequencies, in bins of equal mass, all seeds together."""

@@ -13,8 +13,8 @@ from ...evaluate.statistics.comparison import VERDICT_TESTS
 from ...evaluate.statistics.pairing import COMPARISON_AXES
 from ...manifests.schema.card import class_words
 from ..elements.table import Cell, Table, bounds, decimal, difference, mean_and_sd, p_of, words
-from ..plots.curve_data import confusion, frequent_confusions, per_class
-from ..plots.curves import MOST_COUNTED, MOST_LABELLED
+from ..plots.curve_data import per_class
+from ..plots.curves import MOST_LABELLED
 from .comparisons import ADDED
 from .data import ReportData
 
@@ -186,21 +186,6 @@ def classes_table(data: ReportData, most: int | None = None) -> Table:
     return Table.of("classes", caption, frame, names | numbers, len(names), raw=raw)
 
 
-def confusions_table(data: ReportData) -> Table | None:
-    """The wrong calls that the best system makes most often, where the matrix has no room for counts."""
-    run = data.run
-    if run.task == "multilabel" or len(run.classes) <= MOST_COUNTED:
-        return None
-    frame = frequent_confusions(confusion(data.predicted[data.best_system]), run.classes)
-    caption = (
-        f"The wrong calls that {data.system_name(data.best)} makes most often on"
-        f" {data.name}: units a {data.draw}, and share of the true class, mean over {data.draw}s."
-    )
-    numbers = {"Units": decimal("units", 1), "Share": decimal("share", 2)}
-    cells = {"Truth": words("truth"), "Called": words("called"), **numbers}
-    return Table.of("confusions", caption, frame, cells, 2)
-
-
 TABLES: dict[str, Callable[[ReportData], Table | None]] = {
     "summary": summary_table,
     "leaks": leaks_table,
@@ -209,6 +194,5 @@ TABLES: dict[str, Callable[[ReportData], Table | None]] = {
     "costs": costs_table,
     "all_metrics": all_metrics_table,
     "classes": classes_table,
-    "confusions": confusions_table,
 }
 """Every table that a report may write, by the stem of its files. A further one is one function and one line here."""

@@ -74,7 +74,6 @@ def test_the_page_tells_what_is_in_the_manifest(text: str) -> None:
         "1 image could not be read:",
         "Nearly every image has its own value of who",
         "3 different sizes, widths from 16 to 30 and heights from 20 to 40 pixels",
-        "PNG RGB",
         "site: images by value and class.",
         "Doe 2024",
         "<b>benign</b>",

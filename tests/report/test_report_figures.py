@@ -134,14 +134,6 @@ def test_chances_that_come_true_as_stated_lie_on_the_line() -> None:
     np.testing.assert_allclose(found.true, found.stated, atol=0.03)
 
 
-def test_frequent_confusions_come_most_frequent_first_and_never_the_right_ones() -> None:
-    matrix = details.confusion(predictions("multiclass", 4))
-    listed = details.frequent_confusions(matrix, "abcd", most=5)
-    assert len(listed) == 5
-    off = matrix.counts[~np.eye(4, dtype=bool)]
-    assert listed["units"].tolist() == sorted(off, reverse=True)[:5]
-
-
 @pytest.mark.parametrize("most", [7, pytest.param(figures.MOST_ROWS, marks=pytest.mark.slow)])
 def test_more_systems_than_fit_are_cut_and_the_caption_says_so(
     tmp_path: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, most: int

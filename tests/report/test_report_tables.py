@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -150,15 +149,3 @@ def test_the_best_system_is_set_off(reported: dict[str, Path]) -> None:
     markdown = (reported["binary"] / "tables" / "summary.md").read_text().splitlines()
     assert "**strong-net**" in markdown[4]
     assert not any("**" in line for line in markdown[5:])
-
-
-def test_many_classes_get_their_worst_confusions_listed(tmp_path: Path, make_run: Callable[..., Run]) -> None:
-    classes = [f"class {k}" for k in range(12)]
-    make_run(tmp_path, "multiclass", classes=classes, probes=("knn",), units=180, backbones={"net": 0.5}).save(
-        tmp_path / "run"
-    )
-    make_report(tmp_path / "run").save(tmp_path / "run")
-    listed = read(tmp_path / "run", "confusions")
-    assert (np.diff(numbers(listed["units"])) <= 0).all()
-    assert (listed["truth"] != listed["called"]).all()
-    assert 0 < len(listed) <= 20
