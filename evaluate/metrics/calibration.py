@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,11 +38,16 @@ def calibration_curve(chance: np.ndarray, came_true: np.ndarray, most: int = BIN
     return Bins(stated / count[used], true / count[used], count[used])
 
 
-def confidence_and_correctness(scored: LabeledPredictions) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities that a reader would act on, and which came true.
+def pooled(tests: Sequence[LabeledPredictions]) -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities in all tests that a reader would act on, and which came true.
 
     Binary: the chance of the positive class. Multilabel: the chance of every label. Else: of the class that is called.
     """
+    chance, came_true = (np.concatenate(side) for side in zip(*map(_of_one, tests), strict=True))
+    return chance, came_true
+
+
+def _of_one(scored: LabeledPredictions) -> tuple[np.ndarray, np.ndarray]:
     if scored.multilabel:
         return scored.proba.ravel(), scored.truth.ravel()
     if scored.task == "binary":

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from ..metrics.calibration import brier_parts, calibration_curve, confidence_and_correctness
+from ..metrics.calibration import brier_parts, calibration_curve, pooled
 from ..metrics.functions import LabeledPredictions
 from ..metrics.registry import METRICS
 from ..results.predictions import predictions_by_system
@@ -65,9 +65,7 @@ def reliability_table(run: Run) -> pd.DataFrame:
     """
     parts = []
     for system, predicted in predictions_by_system(run).items():
-        pairs = [confidence_and_correctness(p.scored) for p in predicted]
-        chance, came_true = (np.concatenate(side) for side in zip(*pairs, strict=True))
-        bins = calibration_curve(chance, came_true)
+        bins = calibration_curve(*pooled([p.scored for p in predicted]))
         number = np.arange(1, len(bins.count) + 1)
         parts.append(pd.DataFrame({**system._asdict(), "bin": number, **vars(bins)}))
     return pd.concat(parts, ignore_index=True)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ...evaluate.metrics.calibration import calibration_curve, confidence_and_correctness
-from ...evaluate.metrics.functions import BINS, class_scores, mean_of_defined, ratio, steps
+from ...evaluate.metrics.calibration import Bins, calibration_curve, pooled
+from ...evaluate.metrics.functions import class_scores, mean_of_defined, ratio, steps
 from ...evaluate.metrics.functions import confusion as confusion_under
 from ...evaluate.results.predictions import ResamplePredictions
 
-_PER_BIN = 30
-"""Predictions that a point needs, to be more than noise."""
 _GRID = np.linspace(0, 1, 201)
 
 
@@ -55,27 +53,20 @@ def per_class(predicted: Sequence[ResamplePredictions], classes: Sequence[str]) 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predicted probabilities against observed frequencies, in bins of equal mass, all seeds together."""
+    """Predicted probabilities against observed frequencies, all seeds together."""
 
-    stated: np.ndarray
-    """(b,) mean chance of a bin, rising."""
-    true: np.ndarray
-    """(b,) share of the bin's predictions that came true."""
+    bins: Bins
+    """As `reliability_table` has them."""
     histogram: np.ndarray
     """(20,) share of all predictions in each twentieth of 0 to 1."""
 
 
 def reliability(predicted: Sequence[ResamplePredictions]) -> Reliability:
-    """How far a system's probabilities can be taken at their word.
-
-    Binary: the chance of the positive class. Multilabel: the chance of every label. Else: the chance of the class that
-    is called. Equal probabilities share a bin, so that the order of units never matters.
-    """
-    pairs = [confidence_and_correctness(p.scored) for p in predicted]
-    chance, came_true = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    bins = calibration_curve(chance, came_true, int(np.clip(len(chance) // _PER_BIN, 2, BINS)))
-    histogram = np.histogram(chance, bins=20, range=(0, 1))[0] / len(chance)
-    return Reliability(bins.stated, bins.true, histogram)
+    """How far a system's probabilities can be taken at their word."""
+    chance, came_true = pooled([p.scored for p in predicted])
+    return Reliability(
+        calibration_curve(chance, came_true), np.histogram(chance, bins=20, range=(0, 1))[0] / len(chance)
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,7 +114,7 @@ def calibration_figure(curves: Sequence[Curve], what: str, look: Look) -> Figure
         found = curve.values
         assert isinstance(found, Reliability)
         colour, dash = look.colour(curve.label), look.dash(curve.label)
-        upper.plot(found.stated, found.true, "o", ls=dash, color=colour, markersize=3.5, linewidth=1.4,
+        upper.plot(found.bins.stated, found.bins.true, "o", ls=dash, color=colour, markersize=3.5, linewidth=1.4,
                    label=_legend(curve))  # fmt: skip
         edges = np.linspace(0, 1, len(found.histogram) + 1)
         lower.stairs(found.histogram, edges, color=colour, linestyle=dash, linewidth=1.1)

@@ -200,8 +200,7 @@ def _calibration(data: ReportData) -> ReportFigure | None:
     return ReportFigure(
         "calibration",
         "Calibration of the probabilities",
-        "Predicted probabilities against observed frequencies, in at most ten bins of equal"
-        " size, all seeds together."
+        "Predicted probabilities against observed frequencies, in up to 15 bins of equal mass, all seeds together."
         " On the dashed line a predicted 0.8 is right in 80 of 100; below the line probabilities are too high. The"
         f" lower panel: how often each is predicted. In brackets the calibration error (0 is best): {ece.meaning}."
         + _which(data),

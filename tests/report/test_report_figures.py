@@ -112,8 +112,8 @@ def test_there_is_no_roc_of_one_class() -> None:
 def test_the_points_of_a_reliability_curve_weigh_up_to_what_came_true(task: str, classes: int) -> None:
     predicted = predictions(task, classes, units=200)
     found = details.reliability(predicted)
-    assert (np.diff(found.stated) > 0).all()
-    assert ((found.true >= 0) & (found.true <= 1)).all()
+    assert (np.diff(found.bins.stated) > 0).all()
+    assert ((found.bins.true >= 0) & (found.bins.true <= 1)).all()
     assert found.histogram.sum() == pytest.approx(1)
     shuffled = [
         ResamplePredictions(
@@ -121,7 +121,7 @@ def test_the_points_of_a_reliability_curve_weigh_up_to_what_came_true(task: str,
         )
         for p in predicted[::-1]
     ]
-    np.testing.assert_allclose(details.reliability(shuffled).true, found.true)
+    np.testing.assert_allclose(details.reliability(shuffled).bins.true, found.bins.true)
 
 
 def test_chances_that_come_true_as_stated_lie_on_the_line() -> None:
@@ -131,7 +131,7 @@ def test_chances_that_come_true_as_stated_lie_on_the_line() -> None:
         (random.random(20_000) < chance).astype(int), np.c_[1 - chance, chance], "binary", ("a", "b")
     )
     found = details.reliability([ResamplePredictions(0, np.arange(20_000), np.arange(20_000), scored)])
-    np.testing.assert_allclose(found.true, found.stated, atol=0.03)
+    np.testing.assert_allclose(found.bins.true, found.bins.stated, atol=0.03)
 
 
 @pytest.mark.parametrize("most", [7, pytest.param(figures.MOST_ROWS, marks=pytest.mark.slow)])
