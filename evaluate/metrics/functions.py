@@ -173,33 +173,21 @@ def ece(scored: LabeledPredictions, weights: np.ndarray) -> np.ndarray:
     return _one_ece(scored.proba.max(axis=1), scored.predicted == scored.y, weights)
 
 
-def remark(metric: str, scored: LabeledPredictions) -> str:
-    """Note for the reader: classes missing from a mean over classes, or why there is no value."""
-    present: np.ndarray = np.logical_or.reduce(scored.truth, axis=0)
-    full: np.ndarray = np.logical_and.reduce(scored.truth, axis=0)
-    if metric in ("roc_auc", "average_precision"):
-        chosen = scored.binary_columns
-        positives, rest = present[chosen], ~full[chosen]
-        out = ~(positives & rest) if metric == "roc_auc" else ~positives
-        names = [scored.classes[c] for c, left in zip(chosen, out, strict=True) if left]
-        if out.all():
-            return f"not defined: only one class among the {len(scored)} units"
-    elif metric == "roc_auc_ovo":
-        names = [name for name, here in zip(scored.classes, present, strict=True) if not here]
-        if present.sum() < 2:
-            return f"not defined: only one class among the {len(scored)} units"
-    elif metric in ("weighted_f1", "weighted_precision"):
-        return "" if present.any() else "not defined: no unit has a label"
-    elif metric in ("balanced_accuracy", "macro_f1"):
-        out = ~present | full if scored.multilabel and metric == "balanced_accuracy" else ~present
-        names = [name for name, left in zip(scored.classes, out, strict=True) if left]
-        if out.all():
-            return "not defined: no label occurs both ways among the units"
-    elif metric in ("quadratic_kappa", "unweighted_kappa"):
-        alone = len(np.unique(np.r_[scored.y, scored.predicted])) == 1
-        return "not defined: one class alone is seen and predicted" if alone else ""
-    else:
+_OF_CLASSES = ("roc_auc", "roc_auc_ovo", "average_precision", "balanced_accuracy", "macro_f1")
+"""Means over classes."""
+
+
+def remark(metric: str, scored: LabeledPredictions, *, defined: bool) -> str:
+    """Note for the reader: classes missing from a mean over classes, or that there is no value."""
+    if not defined:
+        return f"not defined: too few classes or labels among the {len(scored)} units"
+    if metric not in _OF_CLASSES:
         return ""
+    out = ~scored.truth.any(axis=0)
+    if metric == "roc_auc" or (metric == "balanced_accuracy" and scored.multilabel):
+        out |= scored.truth.all(axis=0)
+    chosen = scored.binary_columns if metric in ("roc_auc", "average_precision") else range(len(out))
+    names = [scored.classes[c] for c in chosen if out[c]]
     return f"left out, absent here: {', '.join(names)}" if names else ""
 
 

@@ -243,4 +243,4 @@ def weighted_scores(
     if len(scored) == 0:
         return np.full(1 if weights is None else len(weights), np.nan), "no units to score"
     values = metric.function(scored, np.ones((1, len(scored))) if weights is None else weights)
-    return values, f.remark(metric.name, scored)
+    return values, f.remark(metric.name, scored, defined=bool(np.isfinite(values).any()))
