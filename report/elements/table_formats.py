@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+import pandas as pd
+
 from ...base.text import MINUS, NONE
 from ...manifests.schema.table_io import csv_text
 from .table import Table
@@ -74,29 +76,16 @@ def latex_text(text: str) -> str:
 
 def as_latex(table: Table) -> str:
     """A floating table in booktabs style, to be set with the package of that name."""
-    alignment = "".join("l" if table.is_name(k) else "r" for k in range(len(table.columns)))
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"  \centering",
-        f"  \\caption{{{latex_text(table.caption)}}}",
-        f"  \\label{{tab:{table.name.replace('_', '-')}}}",
-        f"  \\begin{{tabular}}{{{alignment}}}",
-        r"    \toprule",
-        _latex_row(table.columns),
-        r"    \midrule",
-        *(_latex_row(row, strong=place in table.strong) for place, row in enumerate(table.rows)),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_row(cells: Sequence[str], *, strong: bool = False) -> str:
-    escaped = [latex_text(cell) for cell in cells]
-    escaped = [rf"\textbf{{{cell}}}" for cell in escaped] if strong else escaped
-    return f"    {' & '.join(escaped)} \\\\"
+    cells = [[latex_text(cell) for cell in row] for row in table.rows]
+    style = pd.DataFrame(cells, columns=[latex_text(column) for column in table.columns]).style.hide(axis="index")
+    strong = pd.IndexSlice[sorted(table.strong), :]
+    return "% needs \\usepackage{booktabs}\n" + style.map(lambda _: "textbf: --rwrap", subset=strong).to_latex(
+        column_format="".join("l" if table.is_name(k) else "r" for k in range(len(table.columns))),
+        position_float="centering",
+        hrules=True,
+        caption=latex_text(table.caption),
+        label=f"tab:{table.name.replace('_', '-')}",
+    )
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"csv": as_csv, "md": as_markdown, "tex": as_latex}
