@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG_DPI = 200
+_OTHER_SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
+)
+"""Fonts for Chinese, Japanese and Korean, as Linux, Windows and macOS have them."""
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 
 
@@ -74,8 +79,12 @@ def drawing(theme: Theme) -> Iterator[None]:
 
 
 def _settings(theme: Theme) -> dict[str, Any]:
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
     return {
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so the same glyphs everywhere
+        # The first comes with matplotlib, so the same glyphs everywhere.
+        "font.family": ["DejaVu Sans", *(name for name in _OTHER_SCRIPTS if name in installed)],
         "font.size": 8.5,
         "axes.titlesize": 9,
         "axes.titleweight": "bold",
@@ -119,21 +128,15 @@ def new_figure(width: float, height: float) -> Figure:
 def figure_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as `svg` or `png`; equal figures give equal bytes (no date, no program name, fixed ids).
 
-    Characters that DejaVu Sans lacks are drawn with an installed font that has them. Where none has, a
-    `MedprobeWarning` says so, and they are boxes; the tables have them right.
+    Characters that DejaVu Sans lacks are drawn with the first of `_OTHER_SCRIPTS` that is installed and has them. Where
+    none has, a `MedprobeWarning` says so, and they are boxes; the tables have them right.
     """
-    from matplotlib.text import Text
-
     drawn, missing = _saved(figure, kind)
-    if missing and (families := _fonts_for(missing)):
-        for text in figure.findobj(Text):
-            cast(Text, text).set_fontfamily(["DejaVu Sans", *families])
-        drawn, missing = _saved(figure, kind)
     if missing:
         characters = "".join(map(chr, sorted(missing)[:10]))
         warnings.warn(
-            f'no installed font has "{characters}", so figures show boxes in their place; install one that has them, '
-            "such as Noto Sans CJK for Chinese, Japanese and Korean, and draw them again",
+            f'no font for figures has "{characters}", so they show boxes in their place; install one that has them, '
+            "Noto Sans CJK for Chinese, Japanese and Korean, and draw them again",
             MedprobeWarning,
             stacklevel=2,
         )
@@ -154,26 +157,6 @@ def _saved(figure: Figure, kind: str) -> tuple[bytes, set[int]]:
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return buffer.getvalue(), missing
-
-
-def _fonts_for(missing: set[int]) -> list[str]:
-    """The installed fonts that have some of the `missing` characters which those before them lack."""
-    from matplotlib.font_manager import fontManager, get_font
-
-    families, missing = [], set(missing)
-    # The Last Resort font of matplotlib has a box for every character.
-    fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
-    for font in sorted(fonts, key=lambda font: (font.style != "normal", font.weight != 400, font.name)):
-        if not missing:
-            break
-        try:
-            found = missing.intersection(get_font(font.fname).get_charmap())
-        except (OSError, RuntimeError):  # a listed file that was removed, or that FreeType cannot read
-            continue
-        if found:
-            families.append(font.name)
-            missing -= found
-    return families
 
 
 def place_rows(axes: Axes, places: Sequence[float], names: Sequence[str], *, top: float, bottom: float) -> None:

@@ -214,7 +214,8 @@ def test_names_in_a_script_that_the_font_lacks_are_drawn_with_an_installed_one(t
 
     fonts = [entry for entry in font_manager.fontManager.ttflist if "DejaVu" in entry.name]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", fonts)
-    with pytest.warns(MedprobeWarning, match='no installed font has "性悪良"'):
+    monkeypatch.setattr("medprobe.report.elements.theme._OTHER_SCRIPTS", ("Made for a test",))
+    with pytest.warns(MedprobeWarning, match='no font for figures has "性悪良"'):
         in_boxes = draw()
     font_manager.fontManager.addfont(_font_with("良性悪", tmp_path / "made.ttf"))
     with warnings.catch_warnings(action="error"):
