@@ -149,7 +149,7 @@ def _ranking_in_words(ranking: Ranking) -> str:
     friedman = ranking.friedman
     tests = [f"chi2 = {friedman.chi_square:.2f} ({p_value(friedman.p_chi_square)})"]
     tests += [f"F = {friedman.f:.2f} ({p_value(friedman.p_f)})"] if isfinite(friedman.f) else []
-    tests += [f"exact {p_value(friedman.p_exact)}"] if isfinite(friedman.p_exact) else []
+    tests += [f"by permutation {p_value(friedman.p)}"]
     found = "differ" if friedman.p < ranking.alpha else "are not shown to differ"
     return (
         f"Friedman: {', '.join(tests)}: they {found}.\nNemenyi: critical difference {ranking.critical_difference:.2f}."

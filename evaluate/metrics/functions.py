@@ -183,9 +183,9 @@ def remark(metric: str, scored: LabeledPredictions, *, defined: bool) -> str:
         return f"not defined: too few classes or labels among the {len(scored)} units"
     if metric not in _OF_CLASSES:
         return ""
-    out = ~scored.truth.any(axis=0)
+    out: np.ndarray = ~np.logical_or.reduce(scored.truth, axis=0)
     if metric == "roc_auc" or (metric == "balanced_accuracy" and scored.multilabel):
-        out |= scored.truth.all(axis=0)
+        out |= np.logical_and.reduce(scored.truth, axis=0)
     chosen = scored.binary_columns if metric in ("roc_auc", "average_precision") else range(len(out))
     names = [scored.classes[c] for c in chosen if out[c]]
     return f"left out, absent here: {', '.join(names)}" if names else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +11,8 @@ from .p_values import ALPHA
 
 _DIGITS = 12
 """Scores that differ by rounding alone share a rank."""
-_MOST_TO_COUNT = 1_000_000
-"""Sums of ranks that one more data set may lead to while the exact distribution is still counted: about a second."""
+_ORDERS = 9_999
+"""Orders of the ranks that are tried: all where there are no more, else as many random ones."""
 
 
 class Friedman(NamedTuple):
@@ -28,14 +26,9 @@ class Friedman(NamedTuple):
     NaN where every data set gives the same order, which leaves nothing to divide by."""
     p_f: float
     """NaN where there is no F."""
-    p_exact: float
-    """Share of all orders in which the statistic is as large, each as likely in every data set; NaN where there are too
-    many to count."""
-
-    @property
-    def p(self) -> float:
-        """The one that decides: exact, or where that cannot be had, of F, which needs many data sets or treatments."""
-        return self.p_f if math.isnan(self.p_exact) else self.p_exact
+    p: float
+    """Share of all orders in which the statistic is as large, each as likely in every data set; it decides, since the
+    others need many data sets."""
 
 
 def ranks_of(scores: np.ndarray) -> np.ndarray:
@@ -44,7 +37,8 @@ def ranks_of(scores: np.ndarray) -> np.ndarray:
 
 
 def friedman_test(scores: np.ndarray) -> Friedman:
-    """Friedman's test (1937) by SciPy, the F of Iman and Davenport (1980, doi 10.1080/03610928008827904), and exactly.
+    """Friedman's test (1937) by SciPy, the F of Iman and Davenport (1980, doi 10.1080/03610928008827904), and SciPy's
+    permutation test.
 
     Args:
         scores: (N, k) of N data sets under k treatments, N >= 2 and k >= 3.
@@ -57,37 +51,22 @@ def friedman_test(scores: np.ndarray) -> Friedman:
         return Friedman(0.0, 1.0, 0.0, 1.0, 1.0)
     found = scipy.stats.friedmanchisquare(*np.round(scores, _DIGITS).T)
     chi_square, ranks = float(found.statistic), ranks_of(scores)
-    if (ranks == ranks[0]).all():
-        # The chance that all data sets give the order of the first, whichever that is; ties may change places.
-        _, ties = np.unique(ranks[0], return_counts=True)
-        same = math.prod(math.factorial(int(count)) for count in ties) / math.factorial(treatments)
-        return Friedman(chi_square, float(found.pvalue), np.nan, np.nan, same ** (sets - 1))
-    f = (sets - 1) * chi_square / (sets * (treatments - 1) - chi_square)
+    beyond = sets * (treatments - 1) - chi_square
+    f = (sets - 1) * chi_square / beyond if beyond > 1e-9 else np.nan
     p_f = float(scipy.stats.f.sf(f, treatments - 1, (treatments - 1) * (sets - 1)))
-    return Friedman(chi_square, float(found.pvalue), f, p_f, _exact_p(ranks))
+    return Friedman(chi_square, float(found.pvalue), f, p_f, _permuted_p(ranks))
 
 
-def _exact_p(ranks: np.ndarray) -> float:
-    """The chance of rank sums that are as unequal as those of `ranks` (N, k) when each data set deals out its own.
+def _permuted_p(ranks: np.ndarray) -> float:
+    """The chance of rank sums that are as unequal as those of `ranks` (N, k) when each data set deals out its own."""
 
-    The statistic rises with the sum of squares of the rank sums and does not ask whose they are. So the data sets are
-    added one by one, and what is counted are the sorted sums. NaN where there are too many of them.
-    """
-    doubled = np.rint(2 * ranks).astype(np.int64)  # whole numbers, halves of ties included
-    sums, proba = np.sort(doubled[:1], axis=1), np.ones(1)
-    base = 2 * ranks.size + 1  # more than any sum, so that the sums of a line are the digits of one number
-    if base ** ranks.shape[1] >= 2**63:
-        return np.nan
-    digits = base ** np.arange(ranks.shape[1])
-    for dealt in doubled[1:]:
-        ways = math.factorial(len(dealt))
-        if len(sums) * ways > _MOST_TO_COUNT:
-            return np.nan
-        orders = np.array(list(permutations(dealt)))
-        further = np.sort((sums[:, None] + orders).reshape(-1, len(dealt)), axis=1)
-        _, first, which = np.unique(further @ digits, return_index=True, return_inverse=True)
-        sums, proba = further[first], np.bincount(which.ravel(), np.repeat(proba / ways, ways))
-    return float(proba[(sums**2).sum(axis=1) >= (doubled.sum(axis=0) ** 2).sum()].sum())
+    def inequality(*columns: np.ndarray, axis: int) -> np.ndarray:
+        return np.sum([column.sum(axis=axis) ** 2 for column in columns], axis=0)
+
+    columns = tuple(np.rint(2 * ranks).astype(np.int64).T)  # whole numbers, halves of ties included
+    settings = {"permutation_type": "samples", "alternative": "greater", "vectorized": True}
+    settings |= {"n_resamples": _ORDERS, "random_state": np.random.default_rng(0)}
+    return float(scipy.stats.permutation_test(columns, inequality, **settings).pvalue)
 
 
 def nemenyi_test(mean_ranks: np.ndarray, sets: int, alpha: float = ALPHA) -> tuple[float, np.ndarray]:

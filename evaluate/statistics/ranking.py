@@ -165,11 +165,6 @@ def _ranking(
     else:
         friedman, test = friedman_test(scores), "nemenyi"
         critical, table = nemenyi_test(means, len(scores), alpha)
-    on_friedman = []
-    if friedman is not None and np.isnan(friedman.f):
-        on_friedman = ["every data set gives the same order: no F, the exact p decides"]
-    elif friedman is not None and np.isnan(friedman.p_exact):
-        on_friedman = ["too many orders to count for an exact p: that of F decides"]
     return Ranking(
         between=between,
         within=within,
@@ -184,7 +179,7 @@ def _ranking(
         critical_difference=critical,
         p=table,
         alpha=alpha,
-        notes=(*on_friedman, *notes),
+        notes=tuple(notes),
     )
 
 
@@ -206,7 +201,7 @@ def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
 
     Returns:
         `probe` or `backbone` (what all have; under the name `within` with `between`), `budget`, `rank` (place),
-        `name`, `mean_rank`, `n_datasets`, and of the whole ranking `chi_square`, `p_chi_square`, `f`, `p_f`, `p_exact`
+        `name`, `mean_rank`, `n_datasets`, and of the whole ranking `chi_square`, `p_chi_square`, `f`, `p_f`, `p`
         (Friedman; missing for two), `critical_difference`, `alpha`, `not_apart`: the names from which it does not
         differ significantly, and `note`, on the whole ranking.
     """

@@ -64,7 +64,7 @@ def test_data_sets_that_all_agree_are_as_surprising_as_agreeing_by_chance_is(set
     assert agreed.chi_square == pytest.approx(sets * (treatments - 1))  # the most there is
     assert np.isnan(agreed.f)
     assert np.isnan(agreed.p_f)
-    assert agreed.p == agreed.p_exact == pytest.approx(1 / math.factorial(treatments) ** (sets - 1))
+    assert agreed.p == pytest.approx(1 / math.factorial(treatments) ** (sets - 1), abs=3e-4)
 
 
 def test_scores_that_are_all_equal_differ_in_nothing() -> None:
@@ -73,7 +73,7 @@ def test_scores_that_are_all_equal_differ_in_nothing() -> None:
 
 
 @pytest.mark.parametrize("decimals", [1, 9])
-def test_the_exact_p_is_the_share_of_all_ways_to_deal_out_the_ranks(decimals: int) -> None:
+def test_p_is_the_share_of_all_ways_to_deal_out_the_ranks(decimals: int) -> None:
     """Every way, one by one: (3!)^4, once with ties and once without."""
     rng = np.random.default_rng(5)
     for scores in np.round(rng.random((6, 4, 3)) + np.array([0, 0.2, 0.4]), decimals):
@@ -84,21 +84,12 @@ def test_the_exact_p_is_the_share_of_all_ways_to_deal_out_the_ranks(decimals: in
         ]
         share = np.mean(np.array(squares) >= (ranks.sum(axis=0) ** 2).sum() - 1e-9)
         found = friedman_test(scores)
-        assert found.p == found.p_exact == pytest.approx(share)
+        assert found.p == pytest.approx(share)
 
 
-def test_many_data_sets_are_tested_exactly_too_and_agree_with_f_and_with_chance() -> None:
+def test_many_data_sets_are_tested_by_chance_and_agree_with_f() -> None:
     found = friedman_test(DEMSAR)
-    drawn = np.random.default_rng(0).permuted(np.tile(ranks_of(DEMSAR), (20_000, 1, 1)), axis=2)
-    share = ((drawn.sum(axis=1) ** 2).sum(axis=1) >= (ranks_of(DEMSAR).sum(axis=0) ** 2).sum() - 1e-9).mean()
-    assert found.p_exact == pytest.approx(share, abs=4 * np.sqrt(share / 20_000))
-    assert found.p_exact == pytest.approx(found.p_f, abs=0.01)
-
-
-def test_where_there_are_too_many_orders_to_count_f_decides() -> None:
-    found = friedman_test(np.random.default_rng(0).normal(size=(12, 9)) + np.arange(9) * 0.4)
-    assert np.isnan(found.p_exact)
-    assert found.p == found.p_f < 0.05
+    assert found.p == friedman_test(DEMSAR).p == pytest.approx(found.p_f, abs=0.01)
 
 
 def test_scores_that_were_rounded_apart_share_a_rank() -> None:

@@ -179,10 +179,9 @@ def test_two_data_sets_that_agree_are_no_proof(several: list[Run]) -> None:
     assert ranking.friedman is not None
     assert ranking.friedman.p == pytest.approx(1 / 6)
     assert not ranking.significant.any()
-    assert ranking.notes[0] == "every data set gives the same order: no F, the exact p decides"
     table = rankings_table([ranking])
     assert table["f"].isna().all()
-    assert table["p_exact"].tolist() == pytest.approx([1 / 6] * 3)
+    assert table["p"].tolist() == pytest.approx([1 / 6] * 3)
 
 
 def test_where_less_is_better_the_lowest_ranks_first(several: list[Run]) -> None:
@@ -238,9 +237,7 @@ def test_the_diagram_is_the_same_bytes_again_and_joins_what_is_not_told_apart(se
     assert all(name in shown for name in ranking.names)
     assert drawn.svg.startswith(b"<?xml")
     assert drawn.png.startswith(b"\x89PNG")
-    apart = replace(
-        ranking, p=np.where(np.eye(3, dtype=bool), 1.0, 0.0), friedman=ranking.friedman._replace(p_exact=0.0)
-    )
+    apart = replace(ranking, p=np.where(np.eye(3, dtype=bool), 1.0, 0.0), friedman=ranking.friedman._replace(p=0.0))
     assert ranking.cliques
     assert apart.cliques == []
     assert draw_ranking(apart).svg != drawn.svg
@@ -298,11 +295,10 @@ def test_subgroups_and_long_names_fit_too_and_what_has_no_score_is_named(
 def test_two_data_sets_that_agree_are_told_in_plain_numbers(folders: list[Path], medprobe: Medprobe) -> None:
     status, printed, _ = medprobe("stats", *folders[1:], "--ranks")
     assert status == 0
-    agreed = "Friedman: chi2 = 4.00 (p = 0.135), exact p = 0.167: they are not shown to differ."
+    agreed = "Friedman: chi2 = 4.00 (p = 0.135), by permutation p = 0.167: they are not shown to differ."
     assert agreed in printed
-    assert "note: every data set gives the same order: no F, the exact p decides" in printed
     status, printed, _ = medprobe("stats", *folders[1:], "--ranks", "--json")
-    assert all(row["f"] is None and row["note"] for row in json.loads(printed)["ranks"] if row["p_exact"] < 0.17)
+    assert all(row["f"] is None for row in json.loads(printed)["ranks"] if row["p"] < 0.17)
 
 
 def test_ranks_come_from_scores_alone(folders: list[Path], tmp_path: Path, medprobe: Medprobe) -> None:
