@@ -113,7 +113,7 @@ def _divided(
         if any(shares):
             shared = _Shared.of(task, settings, pool, exact=True)
             for share in sorted(set(filter(None, shares))):
-                guide = stack.enter_context(shared.guide(share, ahead=ahead))
+                guide = None if shared.rows.few else stack.enter_context(shared.guide(share, ahead=ahead))
                 guides[share] = replace(shared, guide_path=guide)
         yield parts, guides
 
@@ -201,7 +201,7 @@ class _Shared:
 
 @dataclass(eq=False)
 class _Walk:
-    """The state of one resample along the path; `best` of its selector is a `_Model`."""
+    """The state of one resample along the path; `best` of its selector are points (labels, P)."""
 
     resample: Resample
     selector: ModelSelector
@@ -216,8 +216,6 @@ class _Walk:
 class _Model:
     """Of one resample at one value of C."""
 
-    points: np.ndarray
-    """(labels, P) float64."""
     coefficients: np.ndarray
     """(labels * K, d) float64 weights of the shared rows' columns."""
     intercepts: np.ndarray
@@ -235,7 +233,6 @@ class _Model:
         parts = [slice(start, start + labels) for start in range(0, len(problems), labels)]
         return [
             cls(
-                points=found.points[mine],
                 coefficients=np.concatenate(weights[mine]),
                 intercepts=intercepts[mine].ravel(),
                 stretch=problems.stretch[mine.start],
@@ -282,15 +279,14 @@ def _walk(shared: _Shared, walks: list[_Walk]) -> None:
     for C in shared.settings.C:
         found = _solved(shared, problems.at(C), predictor)
         proba = found.probabilities()
-        models = _Model.all_of(problems, found, labels)
-        for s, (walk, model) in enumerate(zip(moving, models, strict=True)):
+        for s, walk in enumerate(moving):
             mine = slice(s * labels, (s + 1) * labels)
             walk.last = C
-            if not model.converged:
+            if not found.converged[mine].all():
                 walk.stuck.append(C)
             outputs = proba[:, mine, walk.val].reshape(-1, len(walk.val)).T
             if walk.selector.consider({"C": C}, _as_proba(shared.task, outputs, walk.resample.train)):
-                walk.selector.best = model
+                walk.selector.best = found.points[mine]
         further = [s for s, walk in enumerate(moving) if not (shared.settings.stop_path and walk.selector.exhausted)]
         if not further:
             break
@@ -321,7 +317,7 @@ def _refitted(shared: _Shared, walks: list[_Walk]) -> list[_Model]:
     """At the chosen C, on what the tested model learns from."""
     chosen, labels = [walk.selector.params["C"] for walk in walks], shared.labels
     problems = shared.problems([shared.task.fitted_on(walk.resample) for walk in walks]).at(np.repeat(chosen, labels))
-    starts = np.concatenate([walk.selector.best.points for walk in walks])
+    starts = np.concatenate([walk.selector.best for walk in walks])
     warm_starts = []
     for C in sorted(set(chosen)):
         guidance = shared.guidance(C)

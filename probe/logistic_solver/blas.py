@@ -138,6 +138,8 @@ def cholesky_inverse(matrix: np.ndarray) -> bool:
 def cholesky_solve(lower: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The solution for the matrix whose lower Cholesky factor is given (T, T), and right-hand sides (T,) or (T, A)."""
     out, n = x.copy(order="F"), len(lower)
+    if not x.size:
+        return out
     if x.ndim == 2:
         _call("lapack", "potrs", b"L", n, x.shape[1], lower, n, out, n)
         return out

@@ -15,12 +15,12 @@ from scipy.linalg import solve_triangular
 from .blas import dots, rowwise
 from .problems import Problems
 
-_MEMORY = 12
-_TRIES = 12
+MEMORY = 12
+TRIES = 12
 """Steps that a line search tries, each at most half of the last."""
-_FIRST = 3.0
+FIRST = 3.0
 """Most that the first step may change the scale of the curvature by."""
-_CAUTION = 2.0
+CAUTION = 2.0
 """What a gap is multiplied by at most: the slower it falls, the less of it the known curvature sees."""
 
 Precondition = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -121,7 +121,7 @@ class _Search:
     """The line searches of all problems: where each is headed, and how far it goes the next time."""
 
     def __init__(self, count: int, size: int, *, cautious: bool) -> None:
-        self._most = _CAUTION if cautious else 1.0
+        self._most = CAUTION if cautious else 1.0
         self._direction = np.zeros((count, size))
         self._slope = np.zeros(count)
         self._length = np.zeros(count)
@@ -145,7 +145,7 @@ class _Search:
 
     def promising(self, which: np.ndarray, state: State, tol: float) -> np.ndarray:
         """Of the problems `which`, those that have a way to go and lead down there."""
-        return (state.gap[which] > tol) & (self._slope[which] < 0) & (self._tries[which] < _TRIES)
+        return (state.gap[which] > tol) & (self._slope[which] < 0) & (self._tries[which] < TRIES)
 
     def trial(self, which: np.ndarray, state: State) -> np.ndarray:
         """(A, P) the next points."""
@@ -160,12 +160,12 @@ class _Search:
         length, slope, rise = self._length[which], self._slope[which], value - state.value[which]
         slack = 4 * np.finfo(dtype).eps * np.abs(state.value[which])
         enough = rise <= 1e-4 * length * slope + slack
-        self._length[which[~enough]] = _shorter(length, slope, rise)[~enough]
+        self._length[which[~enough]] = shorter(length, slope, rise)[~enough]
         self._tries[which] += 1
         return enough
 
 
-def _shorter(length: np.ndarray, slope: np.ndarray, rise: np.ndarray) -> np.ndarray:
+def shorter(length: np.ndarray, slope: np.ndarray, rise: np.ndarray) -> np.ndarray:
     """The bottom of the parabola through what is known, kept between a tenth and a half of the last length."""
     with np.errstate(all="ignore"):
         bottom = -slope * length**2 / (2 * (rise - slope * length))
@@ -180,9 +180,9 @@ class History:
     """
 
     def __init__(self, count: int, size: int, dtype: np.dtype) -> None:
-        self._steps = np.zeros((_MEMORY, count, size), dtype)
-        self._changes = np.zeros((_MEMORY, count, size), dtype)
-        self._scale = np.zeros((_MEMORY, count))
+        self._steps = np.zeros((MEMORY, count, size), dtype)
+        self._changes = np.zeros((MEMORY, count, size), dtype)
+        self._scale = np.zeros((MEMORY, count))
         """One over the product of step and change; 0 for a place that holds none."""
         self._first = np.ones(count)
         """What the first curvature's inverse is multiplied by, so that it agrees with the first step."""
@@ -193,7 +193,7 @@ class History:
 
     def add(self, which: np.ndarray, steps: np.ndarray, changes: np.ndarray, predicted: np.ndarray) -> None:
         """Remembers a step of each of the problems `which`, what it changed in their gradients and should have."""
-        place = self._added % _MEMORY
+        place = self._added % MEMORY
         self._scale[place] = 0
         self._steps[place, which], self._changes[place, which] = steps, changes
         product = dots(steps, changes)
@@ -203,7 +203,7 @@ class History:
         ratio = np.maximum(product / predicted, 1e-12)
         self._met[which] = np.minimum(ratio, 1)
         new = self._new[which]
-        self._first[which[new]] = np.clip(1 / ratio[new], 1 / _FIRST, _FIRST)
+        self._first[which[new]] = np.clip(1 / ratio[new], 1 / FIRST, FIRST)
         self._new[which] = False
         self._added += 1
 
@@ -218,15 +218,15 @@ class History:
 
     def times_inverse(self, gradient: np.ndarray, which: np.ndarray, precondition: Precondition) -> np.ndarray:
         """The two loops: (A, P) gradients of the problems `which`, times the inverse curvature."""
-        q, known = gradient.copy(), range(max(0, self._added - _MEMORY), self._added)
+        q, known = gradient.copy(), range(max(0, self._added - MEMORY), self._added)
         weights = {}
         for number in reversed(known):
-            place = number % _MEMORY
+            place = number % MEMORY
             weights[place] = self._scale[place, which] * dots(self._of(self._steps, place, which), q)
             q -= weights[place][:, None] * self._of(self._changes, place, which)
         q = precondition(q, which) * self._first[which, None]
         for number in known:
-            place = number % _MEMORY
+            place = number % MEMORY
             back = self._scale[place, which] * dots(self._of(self._changes, place, which), q)
             q += (weights[place] - back)[:, None] * self._of(self._steps, place, which)
         return q
@@ -237,7 +237,7 @@ class History:
 
     def of(self, problem: int) -> Steps:
         """Those of one problem that are kept, the oldest first."""
-        order = [number % _MEMORY for number in range(max(0, self._added - _MEMORY), self._added)]
+        order = [number % MEMORY for number in range(max(0, self._added - MEMORY), self._added)]
         places = [place for place in order if self._scale[place, problem]]
         return Steps(self._steps[places, problem], self._changes[places, problem])
 

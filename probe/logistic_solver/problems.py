@@ -6,16 +6,17 @@ classes, K outputs a problem; the sigmoid for two classes or one label of severa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from .blas import dots
-from .rows import Rows
+from .blas import dots, rowwise
+from .rows import Kernel, Rows
 
-_FEW = 800
-"""Rows up to which, where they are fewer than columns, each problem has a kernel: 2.5 MB, and factored in no time."""
+_NEGLIGIBLE = -46.0
+"""Logarithm of the least probability: products with numbers that float32 hardly holds are 100 times slower."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,8 @@ class Problems:
     """(S, d) float64: what a column of `rows` is multiplied by to be the problem's own feature."""
     C: np.ndarray
     """(S,) float64."""
-    kernels: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
-    """Of each problem, the rows that it learns from (m,) and their products, standardised by it, (m, m); empty where
-    rows are not few."""
+    kernels: tuple[Kernel, ...] = ()
+    """Of each problem, where rows are few. The weights of a point are then (S, K * n), the coefficients of the rows."""
 
     @classmethod
     def of(
@@ -69,8 +69,9 @@ class Problems:
         stretch = 1 / rows.spread(members) if standardize else np.broadcast_to(rows.scale, (len(members), rows.width))
         targets = [y] if labels is None else list(labels)
         weight = [class_weights(target, part, classes, class_weight) for part in members for target in targets]
-        few = len(rows) <= min(_FEW, rows.width)
-        kernels = [_kernel(rows, *one) for one in zip(members, stretch, strict=True)] if few else []
+        kernels = [
+            Kernel(rows, np.flatnonzero(part), own) for part, own in zip(members, stretch, strict=True) if rows.few
+        ]
         return cls(
             rows=rows,
             outputs=classes if labels is None else 1,
@@ -90,7 +91,11 @@ class Problems:
     @property
     def size(self) -> int:
         """Numbers in one problem's point."""
-        return self.outputs * (self.rows.width + 1)
+        return self.outputs * (self._width + 1)
+
+    @property
+    def _width(self) -> int:
+        return len(self.rows) if self.kernels else self.rows.width
 
     def at(self, C: np.ndarray | float) -> Problems:
         """The same problems with other penalties, one for each or one for all."""
@@ -116,12 +121,12 @@ class Problems:
         return replace(self, rows=rows, signs=signs, weight=self.weight.astype(rows.dtype))
 
     def split(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (S, K, d) and intercepts (S, K) of points."""
-        cut = self.outputs * self.rows.width
+        """Weights (S, K, d), where rows are few (S, K, n), and intercepts (S, K) of points."""
+        cut = self.outputs * self._width
         return points[:, :cut].reshape(len(points), self.outputs, -1), points[:, cut:]
 
     def join(self, W: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Points of weights (S, K, d) and intercepts (S, K)."""
+        """Points of weights (S, K, d or n) and intercepts (S, K)."""
         return np.concatenate([W.reshape(len(W), -1), b], axis=1)
 
     def evaluate(self, points: np.ndarray, logits: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -153,8 +158,39 @@ class Problems:
 
     def coefficients(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (S, K, d) of the columns of `rows`, and intercepts (S, K)."""
+        if self.kernels:
+            return self._coefficients_of_few(points, np.dtype(np.float64))
         W, b = self.split(points)
         return W * self.stretch[:, None], b
+
+    def logits_of_few(self, points: np.ndarray) -> np.ndarray:
+        """(K, S, n) of every row, where rows are few."""
+        W, b = self._coefficients_of_few(points, self.rows.dtype)
+        (_, Z), exact = next(self.rows.blocks()), self.rows.exact
+        logits = rowwise(W.reshape(-1, Z.shape[1]), Z.T, exact=exact).reshape(*b.shape, -1)
+        return (logits + b[:, :, None].astype(Z.dtype)).transpose(1, 0, 2)
+
+    def _coefficients_of_few(self, points: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        W, b = self.split(points)
+        (_, Z), exact = next(self.rows.blocks()), self.rows.exact
+        W = rowwise(W.reshape(-1, len(Z)).astype(dtype), Z.astype(dtype, copy=False), exact=exact)
+        W = W.reshape(*b.shape, -1)
+        W *= (self.stretch**2)[:, None].astype(dtype)
+        return W, b
+
+    def of_own_rows(self, s: int) -> tuple[Callable[[np.ndarray], float], np.ndarray]:
+        """Of problem `s`, where rows are few: its loss and the weights (m,), both of its own rows.
+
+        The loss turns logits (K, m) into its derivative by them, in place.
+        """
+        own = self.kernels[s].own
+        weight = self.weight[s, own]
+        if self.signs is not None:
+            signs = self.signs[s : s + 1, own]
+            return lambda logits: float(_sigmoid_residuals(logits, signs, weight[None])[0]), weight
+        assert self.bounds is not None
+        bounds = np.searchsorted(own, self.bounds)
+        return lambda logits: float(_softmax_residuals(logits[:, None], bounds, weight[None])[0]), weight
 
     def _logits(self, points: np.ndarray):
         """By blocks of rows: which, the rows (m, d), and logits (K, S, m), contiguous in the rows.
@@ -186,12 +222,6 @@ class Problems:
         return _softmax_residuals(logits, np.clip(self.bounds - part.start, 0, logits.shape[2]), weight)
 
 
-def _kernel(rows: Rows, members: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    own = np.flatnonzero(members)
-    X = rows.take(own) * stretch.astype(rows.dtype)
-    return own, X @ X.T
-
-
 def proba_of_logits(logits: np.ndarray) -> np.ndarray:
     """Probabilities (K, ...) of logits (K, ...): the softmax, or for K = 1 the sigmoid; done in place."""
     if len(logits) == 1:
@@ -214,6 +244,7 @@ def _softmax_residuals(logits: np.ndarray, bounds: np.ndarray, weight: np.ndarra
     parts = [slice(*ends) for ends in pairwise(bounds)]
     for k, rows in enumerate(parts):
         own[:, rows] = logits[k, :, rows]
+    np.maximum(logits, _NEGLIGIBLE, out=logits)
     np.exp(logits, out=logits)
     for k, rows in enumerate(parts):
         logits[k, :, rows] = 0
@@ -231,7 +262,7 @@ def _softmax_residuals(logits: np.ndarray, bounds: np.ndarray, weight: np.ndarra
 def _sigmoid_residuals(logits: np.ndarray, signs: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Of logits (S, m), with the same care as `_softmax_residuals`."""
     margin = logits * signs
-    small = np.exp(-np.abs(margin))
+    small = np.exp(np.maximum(-np.abs(margin), _NEGLIGIBLE))
     loss = np.log1p(small) + np.maximum(-margin, 0)
     logits[...] = -signs * weight * np.where(margin >= 0, small, 1) / (1 + small)
     return dots(loss, weight)

@@ -17,6 +17,8 @@ _SMALL, _FEWEST = 1_000_000, 96
 block that it must have at least to be worth it."""
 _HELD = 2**30
 """Bytes up to which the standardised rows are kept, rather than made again from the features at each reading."""
+_FEW = 800
+"""Rows up to which, where they are fewer than columns, a problem is solved in their space: its kernel has 5 MB."""
 _CONSTANT = 1e-6
 """Standard deviations below so much of a column's size are rounding; such a column says nothing and becomes zero."""
 
@@ -52,6 +54,11 @@ class Rows:
     def width(self) -> int:
         """D."""
         return self._X.shape[1]
+
+    @property
+    def few(self) -> bool:
+        """Whether problems on them are solved in the space of the rows."""
+        return len(self) <= min(_FEW, self.width)
 
     def for_one(self) -> Rows:
         """The same rows for problems that are always solved together, and so need not be exact."""
@@ -121,6 +128,34 @@ class Rows:
         first, second = first / count, second / count
         variance = second - first**2
         return np.sqrt(np.where(variance > _CONSTANT * second, variance, np.inf))
+
+
+class Kernel:
+    """Products of the rows that a problem learns from, standardised by it.
+
+    Args:
+        rows: n rows.
+        own: (m,) positions of those that it learns from.
+        stretch: (d,) what a column of `rows` is multiplied by to be the problem's own feature.
+    """
+
+    def __init__(self, rows: Rows, own: np.ndarray, stretch: np.ndarray) -> None:
+        self.own, self._rows, self._stretch = own, rows, stretch
+        self._products: dict[np.dtype, np.ndarray] = {}
+
+    def products(self, dtype: np.dtype) -> np.ndarray:
+        """(m + 1, m + 1) in that precision, kept; the last row and column are the intercept's."""
+        if dtype not in self._products:
+            X = self._rows.take(self.own).astype(dtype) * self._stretch.astype(dtype)
+            out = np.zeros((len(X) + 1, len(X) + 1), dtype)
+            out[:-1, :-1] = X @ X.T
+            out[-1, -1] = 1
+            self._products[dtype] = out
+        return self._products[dtype]
+
+    def forget(self) -> None:
+        """Keeps no products any longer."""
+        self._products.clear()
 
 
 def _moments(X: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

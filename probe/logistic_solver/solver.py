@@ -10,20 +10,24 @@ from functools import partial
 
 import numpy as np
 
-from .curvature import Curvature, OwnCurvature, Rest
+from .curvature import Curvature, Rest
 from .lbfgs import State, Steps, minimise
 from .problems import Problems, proba_of_logits
+from .row_space import RowProblem
 
 _STEPS = 40
 """Evaluations under one curvature."""
+_OUTGROWN = 1.1
+"""Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
+_FROM_FAR = (1e-6, 1e-4, 1e-2, 1.0)
+"""Shares of C by which a problem on few rows that does not end is solved from zero: at a large C a first step may lead
+to where the loss has no curvature."""
 _NEWTON_SIZE = 3000
 """Numbers in a point up to which a problem that stays unsolved is solved by Newton steps."""
 _NEWTON_ROWS = 2**26
 """Numbers in all rows up to which that is done: they are held in float64."""
 _WARNINGS = threading.Lock()
 """Around changes to the filters of warnings, which are those of the whole process."""
-_OUTGROWN = 1.1
-"""Fall of an objective, as a ratio, beyond which the curvature that it started with says little of what is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,8 @@ def solve(
             that only lead to others.
         leading: whether other problems will be given the solution for a warm start.
     """
+    if problems.kernels:
+        return _one_by_one(problems, points, tol, max_iter, certify=certify)
     share = max_iter // 4  # of the evaluations, for each of the two further ways
     small = problems.size <= _NEWTON_SIZE and len(problems.rows) * problems.rows.width <= _NEWTON_ROWS
     most = max_iter - 2 * share
@@ -106,6 +112,36 @@ def solve(
         if not found.converged[s] and small:
             _take(found, s, _side_by_side(alone, _by_newton(alone, share), tol, min(_STEPS, share)))
     return found
+
+
+def _one_by_one(problems: Problems, starts: np.ndarray, tol: float, max_iter: int, *, certify: bool) -> Solution:
+    """Each in the space of its own rows, in float64 where it is certified or else does not end."""
+    count, double = len(problems), np.dtype(np.float64)
+    value, gap, spent = np.empty(count), np.full(count, np.inf), np.zeros(count, np.int64)
+    W, b = (part.copy() for part in problems.split(starts))
+    for s, kernel in enumerate(problems.kernels):
+        point = np.c_[W[s][:, kernel.own], b[s]]
+        tries = dict.fromkeys([(double if certify else problems.rows.dtype, 1.0), (double, 1.0)])
+        for dtype, share in (*tries, *((double, share) for share in _FROM_FAR)):
+            if spent[s] >= max_iter:
+                break
+            if share == _FROM_FAR[0]:
+                point = np.zeros_like(point)
+            alone = RowProblem(kernel.products(dtype), *problems.of_own_rows(s), float(share * problems.C[s]))
+            most = max_iter - spent[s] if dtype == double else min(max_iter, 2 * _STEPS)
+            place, gap[s], steps = alone.solve(point, tol=tol, max_iter=most, certify=certify)
+            spent[s] += steps
+            point, value[s] = place.point, place.value
+            if gap[s] <= tol and share == 1:
+                break
+            if share < 1:
+                gap[s] = np.inf
+        W[s] = 0
+        W[s][:, kernel.own], b[s] = point[:, :-1], point[:, -1]
+        if certify and count > 1 and kernel is not problems.kernels[(s + 1) % count]:
+            kernel.forget()  # in float64, of a resample that is fitted but once
+    points = problems.join(W, b)
+    return Solution(points, value, gap, spent, gap <= tol, None, [], problems.logits_of_few(points))
 
 
 def _take(found: Solution, s: int, alone: Solution) -> None:
@@ -154,7 +190,7 @@ def _side_by_side(
     """With `warm_starts`, under their two curvatures at most; those of the problems' own would be shared by them."""
     state = State.begin(problems, points)
     live, first, rest, met, left = np.arange(len(problems)), True, None, [], max_iter
-    groups = [(None, live)] if problems.kernels or not warm_starts else warm_starts
+    groups = warm_starts or [(None, live)]
     while len(live):
         dtype, caution, known = None if first else np.dtype(np.float64), np.ones(len(problems)), []
         for warm_start, members in groups:
@@ -162,12 +198,9 @@ def _side_by_side(
             if not len(mine):
                 continue
             part, proba = problems.among(mine), proba_of_logits(state.logits[:, mine])
-            if problems.kernels:
-                curvature = OwnCurvature(part, proba, dtype)
-            else:
-                shared = warm_start and (warm_start.rest if first else warm_start.precise())
-                curvature = Curvature(part, proba, shared, like=mine, dtype=dtype, leading=leading)
-                rest = rest or curvature.rest
+            shared = warm_start and (warm_start.rest if first else warm_start.precise())
+            curvature = Curvature(part, proba, shared, like=mine, dtype=dtype, leading=leading)
+            rest = rest or curvature.rest
             caution[mine] = curvature.caution
             known.append((mine, curvature, warm_start if first else None))
         before = state.value[live]
@@ -197,7 +230,7 @@ def _side_by_side(
 
 
 def _precondition(
-    known: list[tuple[np.ndarray, Curvature | OwnCurvature, WarmStart | None]], gradient: np.ndarray, which: np.ndarray
+    known: list[tuple[np.ndarray, Curvature, WarmStart | None]], gradient: np.ndarray, which: np.ndarray
 ) -> np.ndarray:
     """The inverse curvature times gradients (A, P) of the problems `which`, from the curvatures of all problems.
 

@@ -100,16 +100,27 @@ def test_all_pairs_of_a_row_and_two_classes_are_the_whole_hessian(monkeypatch) -
     np.testing.assert_allclose(found[0], np.linalg.solve(hessian, gradient[0]), rtol=1e-8)
 
 
-def test_where_rows_are_few_each_problem_has_its_own_hessian() -> None:
-    problems, *_ = _problems(2, n=40, d=60, parts=2)
-    problems = problems.at(2.0)
-    points = 0.2 * np.random.default_rng(0).standard_normal((2, problems.size))
-    proba, Z = _probabilities(problems, points), problems.rows.take(np.arange(40))
-    gradient = np.random.default_rng(1).standard_normal((2, problems.size))
-    found = curvature.OwnCurvature(problems, proba).times(gradient, np.arange(2))
-    for s, p in enumerate(proba[0]):
-        A = Z * problems.stretch[s] * np.sqrt(2.0 * problems.weight[s] * p * (1 - p))[:, None]
-        np.testing.assert_allclose(found[s, :-1], np.linalg.solve(A.T @ A + np.eye(60), gradient[s, :-1]), rtol=1e-6)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("C", [1e-4, 1.0, 1e3])
+def test_where_rows_are_fewer_than_columns_the_optimum_is_the_same(classes: int, labels: bool, C: float, dtype) -> None:
+    problems, X, y, members = _problems(classes, n=70, d=90, parts=2, labels=labels, dtype=dtype)
+    found = solve(problems.at(C), np.zeros((len(problems), problems.size)), tol=1e-5)
+    assert found.converged.all()
+    W, b = problems.coefficients(found.points)
+    targets = [y] if y.ndim == 1 else list(y.T)
+    for s, problem in enumerate((part, target) for part in members for target in targets):
+        part, target = problem
+        scaler = StandardScaler().fit(X[part].astype(np.float64))
+        Z = scaler.transform(X[part].astype(np.float64))
+        model = LogisticRegression(C=C, tol=1e-12, max_iter=100_000, solver="newton-cholesky").fit(Z, target[part])
+        wanted = _objective(Z, target[part], model.coef_, model.intercept_, C)
+        own = W[s] / problems.stretch[s]
+        shift = b[s] + W[s] @ ((scaler.mean_ - problems.rows.mean) / problems.rows.scale)
+        assert _objective(Z, target[part], own, shift, C) == pytest.approx(wanted, rel=1e-6)
+        assert found.value[s] == pytest.approx(wanted, rel=1e-6)
+        np.testing.assert_array_equal(found.points[s, : -problems.outputs].reshape(-1, len(X))[:, ~part], 0)
 
 
 def test_a_problem_ends_in_the_same_place_alone_and_beside_others() -> None:
