@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
-from pydantic import AfterValidator, AllowInfNan, ConfigDict, PositiveInt, StringConstraints, ValidationError
-from pydantic.dataclasses import dataclass
 
 from ..base import CacheError, canonical_json, fingerprint
-from ..base.pydantic_messages import dotted, fault_in_words
-from ..base.text import first_line
 
 SPEC_VERSION = 1
 """Version of the *meaning* of the spec's fields; part of every fingerprint. docs/cache.md says when it goes up."""
@@ -40,37 +37,7 @@ _LONGEST = 100
 _ABSOLUTE = re.compile(r"(?:^|[@:])(?:/|~|[A-Za-z]:[\\/])")
 
 
-def _name(value: str) -> str:
-    if not value or not value.isprintable():
-        raise ValueError(f"must be printable text, not {value!r}")
-    if _ABSOLUTE.search(value):
-        raise ValueError("must not hold an absolute path (a cache can be shared); name the file alone")
-    return value
-
-
-def _pooling_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"must be at least one name, none twice, not {names}")
-    if any("/" in name or name.startswith(".") for name in names):
-        raise ValueError(f"must be names without '/' that do not begin with '.', not {names}")
-    return names
-
-
-def _pairs(dims: Mapping[str, int] | tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-    pairs = tuple(dims.items()) if isinstance(dims, Mapping) else dims
-    _pooling_names(tuple(name for name, _ in pairs))
-    return pairs
-
-
-_Name = Annotated[str, AfterValidator(_name)]
-_Hex = Annotated[str, StringConstraints(pattern="^[0-9a-f]*$")]
-_Number = Annotated[float, AllowInfNan(False), AfterValidator(lambda number: number + 0.0)]
-"""One zero, so that equal specs have one JSON."""
-_Size = tuple[PositiveInt, PositiveInt]
-_CHECKED = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True)
 class TransformSpec:
     """How decoded pixels become the network's input: resize, centre crop to `size`, scale to 0..1, normalise.
 
@@ -91,16 +58,16 @@ class TransformSpec:
         (224, 224)
     """
 
-    size: _Size
+    size: tuple[int, int]
     """Height and width that the network sees, in pixels."""
     resize: Resize
     """`short-side` keeps the aspect and crops the centre; `squash` ignores the aspect."""
-    resize_to: PositiveInt | _Size
+    resize_to: int | tuple[int, int]
     """Pixels of the shorter side for `short-side`; height and width for `squash`."""
     interpolation: Interpolation
-    mean: tuple[_Number, ...]
+    mean: tuple[float, ...]
     """Per channel, on the 0..1 scale."""
-    std: tuple[_Number, ...]
+    std: tuple[float, ...]
     """Per channel, on the 0..1 scale."""
     colour: Colour = "rgb"
     """`rgb`: a grey image is replicated to three channels. `grey`: one channel, of an RGB image its ITU-R 601 luma.
@@ -108,8 +75,14 @@ class TransformSpec:
     its first filters only the red ones see the image."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.resize_to, int) != (self.resize == "short-side"):
-            raise ValueError(f"resize_to of {self.resize} cannot be {self.resize_to}")
+        _set(self, "size", _pixels(self.size, "size"))
+        _choice(self.resize, Resize, "resize")
+        _choice(self.interpolation, Interpolation, "interpolation")
+        _choice(self.colour, Colour, "colour")
+        check = _pixel if self.resize == "short-side" else _pixels
+        _set(self, "resize_to", check(self.resize_to, f"resize_to of {self.resize}"))
+        _set(self, "mean", _floats(self.mean, "mean"))
+        _set(self, "std", _floats(self.std, "std"))
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(
                 f"{self.colour} has {self.channels} channels, mean has {len(self.mean)} and std {len(self.std)}"
@@ -153,12 +126,13 @@ class _Named:
         return {name: value for name, value in asdict(self).items() if value or name not in _ADDED_LATER}
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True)
 class EmbeddingSpec(_Named):
     """Everything that could change the numbers. Equal specs give equal numbers; any difference, another fingerprint.
 
     Raises:
         ValueError: a value is out of range or of the wrong kind, or a name holds an absolute path.
+        TypeError: `poolings` is one text.
 
     Examples:
         >>> from medprobe.cache import EmbeddingSpec
@@ -174,26 +148,36 @@ class EmbeddingSpec(_Named):
         12
     """
 
-    backbone: _Name
+    backbone: str
     """The name given to `--backbone`; a local weights file without its folder."""
-    model: _Name
+    model: str
     """The architecture in its library, with the library in front, as in `--backbone`."""
-    weights_digest: _Name
+    weights_digest: str
     """SHA-256 of the weights as read, not of the file; of an ONNX or pt2 file, of the file."""
     transform: TransformSpec | None
     """None where the network has a preprocessing of its own, in code that `config_digest` identifies."""
-    poolings: Annotated[tuple[_Name, ...], AfterValidator(_pooling_names)]
+    poolings: tuple[str, ...]
     """Which tensors became vectors, in the order in which they are stored."""
     precision: Precision
     """What the network computed in."""
     runtime: Runtime = "torch"
-    config_digest: _Hex = ""
+    config_digest: str = ""
     """Of the architecture's config where one came with the weights, as the number of heads or the activation change no
     tensor; empty where `model` says it all."""
     reading: str = ""
     """How stored values became 8-bit pixels (`IntensityPolicy.in_spec`); empty at the default."""
     positions: Positions = ""
     """How absolute position embeddings were resampled to another size than the weights'; empty where they were not."""
+
+    def __post_init__(self) -> None:
+        for field in ("backbone", "model", "weights_digest"):
+            _name(getattr(self, field), field)
+        _set(self, "poolings", _poolings(self.poolings))
+        _choice(self.precision, Precision, "precision")
+        _choice(self.runtime, Runtime, "runtime")
+        _choice(self.positions, Positions, "positions")
+        if not re.fullmatch(r"[0-9a-f]*", self.config_digest):
+            raise ValueError(f"config_digest must be hexadecimal digits, got {self.config_digest!r}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -239,7 +223,7 @@ class EmbeddingSpec(_Named):
         return spec
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True)
 class ImportedSpec(_Named):
     """What identifies embeddings that another program computed: the name under which they were imported, and their
     lengths.
@@ -256,13 +240,21 @@ class ImportedSpec(_Named):
         ('cls',)
     """
 
-    backbone: _Name
+    backbone: str
     """The name given to `medprobe cache import`, after the prefix of what is imported."""
-    dims: Annotated[Mapping[_Name, PositiveInt] | tuple[tuple[_Name, PositiveInt], ...], AfterValidator(_pairs)]
+    dims: Mapping[str, int] | tuple[tuple[str, int], ...]
     """Vector length by pooling, in the order in which they are stored; kept as pairs."""
-    digest: _Hex = ""
+    digest: str = ""
     """Of the vectors, where they are in no file that could be imported for another data set; left out of the JSON while
     it is empty."""
+
+    def __post_init__(self) -> None:
+        _name(self.backbone, "backbone")
+        pairs = self.dims.items() if isinstance(self.dims, Mapping) else self.dims
+        _set(self, "dims", tuple((name, _whole(dim, f"dims of {name}")) for name, dim in pairs))
+        _poolings(self.poolings)
+        if not re.fullmatch(r"[0-9a-f]*", self.digest):
+            raise ValueError(f"digest must be hexadecimal digits, got {self.digest!r}")
 
     @property
     def poolings(self) -> tuple[str, ...]:
@@ -283,19 +275,63 @@ def spec_from_json(text: str) -> Spec:
     """
     try:
         fields: Mapping[str, Any] = json.loads(text)
-        return ImportedSpec(**fields) if "dims" in fields else EmbeddingSpec(**{"transform": None, **fields})
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CacheError(
-            f"the embedding spec cannot be read ({what_is_wrong(error)}); it was written by another version."
-        ) from error
+        if "dims" in fields:
+            return ImportedSpec(**fields)
+        transform = TransformSpec(**fields["transform"]) if "transform" in fields else None
+        return EmbeddingSpec(**{**fields, "transform": transform})
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
+        raise CacheError(f"the embedding spec cannot be read ({error}); it was written by another version.") from error
 
 
-def what_is_wrong(error: Exception) -> str:
-    """What a spec is refused for, in one line."""
-    if not isinstance(error, ValidationError):
-        return first_line(error)
-    fault = error.errors()[0]
-    return f"{dotted(fault['loc'])} {fault_in_words(fault)}".strip()
+def _set(spec: TransformSpec | Spec, field: str, value: object) -> None:
+    object.__setattr__(spec, field, value)
+
+
+def _choice(value: object, choices: Any, field: str) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{field} must be one of {', '.join(get_args(choices))}, got {value!r}")
+
+
+def _name(value: object, field: str) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f"{field} must be printable text, got {value!r}")
+    if _ABSOLUTE.search(value):
+        raise ValueError(f"{field} must not hold an absolute path (a cache can be shared); name the file alone")
+    return value
+
+
+def _poolings(names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"poolings must be a tuple of names, got the text {names!r}")
+    poolings = tuple(_name(pooling, "pooling") for pooling in names)
+    if not poolings or len(set(poolings)) != len(poolings):
+        raise ValueError(f"poolings must be at least one name, none twice, got {poolings}")
+    if any("/" in pooling or pooling.startswith(".") for pooling in poolings):
+        raise ValueError(f"a pooling's name must not hold '/' or begin with '.', got {poolings}")
+    return poolings
+
+
+def _whole(value: Any, field: str, of: str = "") -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(f"{field} must be a whole number{of}, at least 1, got {value!r}")
+    return int(value)
+
+
+def _pixel(value: Any, field: str) -> int:
+    return _whole(value, field, " of pixels")
+
+
+def _pixels(value: Any, field: str) -> tuple[int, int]:
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        raise ValueError(f"{field} must be (height, width), got {value!r}")
+    return _pixel(value[0], field), _pixel(value[1], field)
+
+
+def _floats(values: Any, field: str) -> tuple[float, ...]:
+    numbers = tuple(float(value) + 0.0 for value in values)  # + 0.0: one zero, so equal specs have one JSON
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{field} must be finite, got {numbers}")
+    return numbers
 
 
 def safe_name(name: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from ..base import BackboneError, ManifestError, QuarantineError, atomic_path, canonical_json, progress
 from ..base.files import make_folder
 from ..cache import Colour, TransformSpec
-from ..cache.spec import dataset_folder, what_is_wrong
+from ..cache.spec import dataset_folder
 from ..manifests import Manifest
 
 _BATCH, _SIDE = 32, 224
@@ -53,7 +53,7 @@ class Normalization:
         try:
             return replace(transform, mean=mean, std=std)
         except ValueError as error:
-            raise BackboneError(f"invalid normalization: {what_is_wrong(error)}.") from error
+            raise BackboneError(f"invalid normalization: {error}.") from error
 
 
 def read_normalization(text: str) -> Literal["model", "dataset"] | Normalization:

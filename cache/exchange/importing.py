@@ -18,7 +18,7 @@ from ..hdf5 import put_matrix
 from ..index import NOWHERE, Index, as_digests, as_ids
 from ..lookup import default_store
 from ..publish import Description, cache_file
-from ..spec import IMPORTED, ImportedSpec, published_path, safe_name, what_is_wrong, whole_files
+from ..spec import IMPORTED, ImportedSpec, published_path, safe_name, whole_files
 from .contents import Contents
 from .formats import FORMATS, format_of
 from .matching import rows_by_name, rows_in_order
@@ -121,7 +121,7 @@ def _backbone(name: str) -> str:
     try:
         ImportedSpec(backbone=backbone, dims={"x": 1})
     except ValueError as error:
-        raise CacheError(f'the name "{name}" cannot be used: {what_is_wrong(error)}.') from error
+        raise CacheError(f'the name "{name}" cannot be used: {error}.') from error
     if "@" in name or backbone == IMPORTED:
         raise CacheError(f'the name "{name}" cannot be used: it must not be empty or hold "@".')
     return backbone

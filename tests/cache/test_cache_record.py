@@ -86,9 +86,10 @@ def test_a_record_that_cannot_be_used_is_one_error_that_names_it(
 
 
 def test_a_record_of_another_data_set_is_refused(store, cohort, caches, tmp_path) -> None:
+    other = Manifest(cohort.table, cohort.card.model_copy(update={"name": "other"}))
     write_record(caches[0], cohort, tmp_path / "record.json")
     with pytest.raises(CacheError, match='is a record of the data set "cohort", not of "other"'):
-        read_records([tmp_path / "record.json"], store, cohort.named("other"))
+        read_records([tmp_path / "record.json"], store, other)
 
 
 def test_a_folder_is_not_a_record(store, cohort, tmp_path) -> None:

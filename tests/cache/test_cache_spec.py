@@ -95,6 +95,7 @@ def test_numbers_are_one_whatever_type_they_came_in(make_spec) -> None:
     [
         {"size": (0, 224)},
         {"size": 224},
+        {"size": (True, 224)},
         {"resize": "crop"},
         {"resize": "squash"},
         {"resize_to": (256, 256)},
