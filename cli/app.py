@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -137,6 +138,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as end:
         if end.code == 130:
-            sys.stdout.flush()
+            with suppress(OSError):  # who read it may have received Ctrl-C too
+                sys.stdout.flush()
             os._exit(130)  # the interpreter would wait for threads, and a fit may take minutes
         raise
