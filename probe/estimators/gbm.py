@@ -146,8 +146,9 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         refit : bool, default=False
             Once the rounds are found, learn from the `eval_set` too, which must be row numbers. Under "dense" with at
             least 2,000 training rows, twice those of the `eval_set` or more, boosting continues: components, bins and
-            trees remain, and all rows are learnt from in further rounds, a share of those found that is as large as
-            the share of new rows. Otherwise everything is fitted again to all rows, with the rounds that were found.
+            trees remain, and all rows are learnt from in further rounds, half of those found for a quarter of new
+            rows. The rows of the `eval_set` then have weight 0 until the rounds are found, and count as rows of a leaf.
+            Otherwise everything is fitted again to all rows, with the rounds that were found.
         """
         require_one_of("preset", self.preset, PRESETS)
         require_whole("n_estimators", self.n_estimators)
@@ -242,7 +243,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
         return data
 
     def _continue(self, data: lgb.Dataset, y: np.ndarray, share: float) -> None:
-        """Further rounds, a share of those that were found, in which all rows have their weight."""
+        """Further rounds, twice the share of new rows of those that were found, in which all rows have their weight."""
         for label, (booster, found) in enumerate(zip(self.boosters_, self.rounds_, strict=True)):
             target = y[:, label] if self.multilabel_ else y
             if isinstance(booster, float):
@@ -252,7 +253,7 @@ class GBMProbe(MultilabelMixin, ClassifierMixin, BaseEstimator):
                 booster.rollback_one_iter()
             data.set_label(target)
             data.set_field("weight", np.ones(len(target)))  # set_weight keeps the earlier ones where all are 1
-            more = max(1, round(share * found))
+            more = max(1, round(2 * share * found))
             for _ in range(more):
                 booster.update(data)
             booster.best_iteration = found + more

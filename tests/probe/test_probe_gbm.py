@@ -58,7 +58,7 @@ def test_gbm_continues_with_the_eval_set_where_the_training_rows_are_many() -> N
     features = probe.pca_.transform(X)
     found = np.asarray(booster.predict(features[val], num_iteration=rounds))
     np.testing.assert_array_equal(probe.eval_proba_, found)
-    assert booster.current_iteration() == rounds + round(0.3 * rounds)
+    assert booster.current_iteration() == rounds + round(0.6 * rounds)
     kept = lgb.Booster(model_str=booster.model_to_string())
     np.testing.assert_allclose(np.asarray(kept.predict(features)), probe.predict_proba(X), atol=1e-12)
     right = [proba[np.arange(600), y[val]] for proba in (found, probe.predict_proba(X[val]))]
