@@ -232,22 +232,23 @@ _UNCONVERGED: dict[int, list[Any]] = {}
 
 @contextmanager
 def _noted_convergence() -> Iterator[None]:
-    """Convergence warnings go to `_UNCONVERGED`; around all threads, since filters of warnings are the process's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ConvergenceWarning)
-        show = warnings.showwarning
+    """Convergence warnings go to `_UNCONVERGED`, whatever filters say, which an estimator changes for all threads."""
+    warn = warnings.warn
 
-        def note(message: Warning | str, category: type[Warning], *place: Any) -> None:
-            if not issubclass(category, ConvergenceWarning):
-                show(message, category, *place)
-                return
+    def note(message: Warning | str, category: type[Warning] | None = None, stacklevel: int = 1, **rest: Any) -> None:
+        if issubclass(type(message) if isinstance(message, Warning) else category or UserWarning, ConvergenceWarning):
             own = _UNCONVERGED.get(threading.get_ident())
             # A thread that an estimator started may work for any resample.
             for of_resample in list(_UNCONVERGED.values()) if own is None else [own]:
                 of_resample.append(message)
+        else:
+            warn(message, category, stacklevel + 1, **rest)
 
-        warnings.showwarning = note
+    warnings.warn = note
+    try:
         yield
+    finally:
+        warnings.warn = warn
 
 
 def _solve_one(task: ProbeTask, settings: EstimatorSettings, resample: Resample) -> FitResult:
