@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class DeviceProcesses:
     """
 
     def __init__(self, notice: Callable[[str], None], *, patience_s: float) -> None:
-        """Takes how long a process may take to end, before it is killed."""
+        """Takes how long the processes may take to end, before they are killed."""
         self._notice, self._patience_s = notice, patience_s
         self._errors: list[tuple[str, MedprobeError]] = []
         self._done: set[Connection] = set()
@@ -86,8 +87,9 @@ class DeviceProcesses:
         """Ends what is still at work, after an error or an interruption."""
         for connection in self.at_work:
             connection.close()
+        deadline = time.monotonic() + self._patience_s
         for _, process in self.at_work.values():
-            process.join(self._patience_s)
+            process.join(max(0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()

@@ -24,7 +24,8 @@ def read_tensor(path: Path) -> np.ndarray:
 def write_tensor(values: np.ndarray, path: Path) -> None:
     """Writes an array as a tensor on the CPU."""
     torch = _torch(path)
-    torch.save(torch.from_numpy(values), path)
+    with path.open("wb") as file:  # to a path, torch writes the name of the file into it
+        torch.save(torch.from_numpy(values), file)
 
 
 def _torch(path: Path) -> Any:

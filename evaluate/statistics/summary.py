@@ -103,6 +103,8 @@ def systems_by_score(
             raise ProbeError(f"in the run: {no_such(column, name, there)}")
         scores = scores if name is None else scores[scores[column] == name]
     means = scores.groupby(list(SYSTEM))["value"].mean() * find_metric(run.primary_metric).sign
+    if len(means) > 1 and not len(means := means.dropna()):
+        raise ProbeError(f"{run.primary_metric} is not defined for any of these systems; choose one of them by name.")
     ranked = [SystemKey(*map(str, name)) for name in means.sort_values(ascending=False, kind="stable").index]
     return sorted(ranked, key=lambda system: system.backbone in run.fine_tuned_on_test)
 
