@@ -22,7 +22,7 @@ PRESET = "preset:"
 """What stands before the name of a preset."""
 _PRESETS = files("medprobe.study") / "presets"
 _LARGEST = 2_000_000
-"""Characters of a file; a study of thousands of data sets has a tenth of it."""
+"""Bytes of a file; a study of thousands of data sets has a tenth of it."""
 _MOST_VALUES = 50_000
 """Of a file, those of an alias counted each time, so that a few lines cannot become gigabytes."""
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -88,10 +88,9 @@ def _preset(name: str) -> str:
 def _text(path: Path) -> str:
     if path.suffix == ".parquet":
         raise StudyError(f"{path}: is a table, not a study; `medprobe study init {path}` writes one.")
-    text = read_text(path, StudyError, "`medprobe study init MANIFEST` writes a study file.")
-    if len(text) > _LARGEST:
-        raise StudyError(f"{path}: has {len(text):,} characters; a study file has at most {_LARGEST:,}.")
-    return text
+    if path.is_file() and path.stat().st_size > _LARGEST:
+        raise StudyError(f"{path}: has {path.stat().st_size:,} bytes; a study file has at most {_LARGEST:,}.")
+    return read_text(path, StudyError, "`medprobe study init MANIFEST` writes a study file.")
 
 
 class _Document:

@@ -215,7 +215,7 @@ _YEARS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 def years_of(age: str) -> float | None:
     """Years of an age such as `58`, `045Y` or `018M`; None where it is none."""
     match = re.fullmatch(r"(\d+)([DWMY]?)", age.strip().upper())
-    return round(int(match[1]) * _YEARS[match[2]], 2) if match else None
+    return int(match[1]) * _YEARS[match[2]] if match else None
 
 
 def choose_word(option: str, given: str, known: Iterable[str]) -> None:

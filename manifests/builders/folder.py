@@ -129,7 +129,7 @@ def class_folder_table(
             deep += len(images) * (len(parts) > depth)
             paths = [file.relative_to(src).as_posix() for file in images]
             rows += [{"sample_id": one, "path": one, "label": label, "split": splits.get(parts[0])} for one in paths]
-    _require_classes(src, labels, classes, layout, list(splits) or [src.name])
+    _require_classes(src, labels, classes, layout, list(splits))
     with_images = {"/".join(str(row["path"]).split("/")[:depth]) for row in rows}
     for place, label in labels.items():
         if label is None:
@@ -151,15 +151,25 @@ def class_folder_table(
 
 
 def _require_classes(
-    src: Path, labels: Mapping[str, str | None], classes: Sequence[str] | None, layout: str, places: Sequence[str]
+    src: Path, labels: Mapping[str, str | None], classes: Sequence[str] | None, layout: str, splits: Sequence[str]
 ) -> None:
-    """Makes sure that there are class folders, and one for each of `classes`; `labels` are those of the folders."""
+    """Makes sure that there are class folders, and one for each of `classes` in each split.
+
+    `labels` are those of the folders, `splits` the folders that these are in, if they are of splits.
+    """
     if not labels:
         hint = "" if classes else " For images without labels, add --unlabelled."
-        raise ManifestError(f"{src}: no class folders in {one_of(places)}. Expected {layout}.{hint}")
-    if lacking := [name for name in classes or () if name not in labels.values()]:
+        raise ManifestError(f"{src}: no class folders in {one_of(splits or [src.name])}. Expected {layout}.{hint}")
+    there = {(place.rpartition("/")[0], label) for place, label in labels.items()}
+    lacking = [("", name) for name in classes or () if name not in labels.values()]
+    present = [name for name in classes or () if name in labels.values()]
+    lacking += [(part, name) for part in splits for name in present if (part, name) not in there]
+    if lacking:
         others = [place.rpartition("/")[2] for place, label in labels.items() if label is None]
-        listed = "".join(f"\n  there is no folder {name}/.{did_you_mean(name, others)}" for name in lacking)
+        listed = "".join(
+            f"\n  there is no folder {name}/{part and f' in {part}/'}.{did_you_mean(name, others)}"
+            for part, name in lacking
+        )
         # Counted and not named: in a wrong folder the names may be patients'.
         raise ManifestError(
             f"{src}: is not in the layout of this data set:{listed}\nExpected {layout}; there "

@@ -170,7 +170,7 @@ class Lookup:
     def has(self, name: str) -> bool:
         """Whether there is a file or folder called so in the first of the folders."""
         above, _, last = name.rpartition("/")
-        # Asked of the disk as well: some file systems know a name in other letters.
+        # Looked up on the disk as well: some file systems know a name in other letters.
         return last in self._listing(prefix(self._folders[0], above))[0] or os.path.exists(self.root / name)
 
     def find(self, name: str) -> str | None:
@@ -180,23 +180,28 @@ class Lookup:
         """
         above, _, file = name.rpartition("/")
         listings = [(place, *self._listing(place)) for place in (prefix(folder, above) for folder in self._folders)]
-        named = (place + file for place, names, _ in listings if file in names)
-        alike = (place + by_stem[stem_of(file)] for place, _, by_stem in listings if stem_of(file) in by_stem)
+        named = (place + file for place, _, files, _ in listings if file in files)
+        alike = (place + by_stem[stem_of(file)] for place, _, _, by_stem in listings if stem_of(file) in by_stem)
         return next(named, None) or next(alike, None)
 
-    def _list(self, place: str) -> tuple[frozenset[str], dict[str, str]]:
-        """What a folder holds: all names, and the images by their stem, of several the one with the first suffix."""
-        names = []
+    def _list(self, place: str) -> tuple[frozenset[str], frozenset[str], dict[str, str]]:
+        """What a folder holds: names, those of files, and the images by stem, of several the one with the first suffix.
+
+        A zarr store is a folder, but no image is found by the name of one.
+        """
+        names, files = [], []
         try:
             with os.scandir(self.root / place) as entries:
-                names = [entry.name for entry in entries]
+                for entry in entries:
+                    names.append(entry.name)
+                    files += [] if entry.is_dir() else [entry.name]
         except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of a NUL in the name
             pass
         except OSError as error:
             self.closed[place] = error
-        images = [name for name in sorted(names) if stem_of(name) != name and not name.startswith(".")]
+        images = [name for name in sorted(files) if stem_of(name) != name and not name.startswith(".")]
         images.sort(key=lambda name: IMAGE_SUFFIXES.index(name[len(stem_of(name)) :].lower()), reverse=True)
-        return frozenset(names), {stem_of(name): name for name in images}
+        return frozenset(names), frozenset(files), {stem_of(name): name for name in images}
 
 
 def stem_of(name: str) -> str:

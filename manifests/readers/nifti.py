@@ -147,7 +147,7 @@ class _Volume:
         return self.bounds[reading]
 
 
-@remembered(2)
+@remembered(4)
 def _volume(path: Path, number: int | None) -> _Volume:
     header = _Header.of(path)
     _require_volume(header, number)
@@ -208,7 +208,7 @@ class _GzippedSeries:
         return values
 
 
-@remembered(2)
+@remembered(4)
 def _series(path: Path) -> _GzippedSeries:
     return _GzippedSeries(path, _Header.of(path))
 

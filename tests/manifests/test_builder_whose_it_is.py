@@ -9,6 +9,7 @@ import folder_trees
 import pytest
 from medprobe.base import ManifestError
 from medprobe.manifests import BUILDERS
+from medprobe.manifests.builders.images import Lookup
 from published_trees import refused
 
 
@@ -27,6 +28,21 @@ def test_folders_where_classes_should_be_are_counted(tmp_path: Path, draw) -> No
         message = refused(partial(BUILDERS[name].build, tmp_path))
         assert "DOE" not in message
         assert "there is 1 folder where the classes should be" in message
+
+
+@pytest.mark.parametrize("gap", ["Training/notumor", "Testing/glioma"])
+def test_a_class_that_one_part_lacks_is_refused(tmp_path: Path, gap: str) -> None:
+    tree = folder_trees.make("brain-tumor-mri", tmp_path / "src")
+    (tree.src / gap).rename(tmp_path / "elsewhere")
+    part, name = gap.split("/")
+    assert f"there is no folder {name}/ in {part}/" in refused(lambda: BUILDERS["brain-tumor-mri"].build(tree.src))
+
+
+def test_a_folder_with_the_name_of_an_image_is_not_taken_for_it(tmp_path: Path, draw) -> None:
+    draw(tmp_path / "p1.png", 0)
+    draw(tmp_path / "p1" / "other.png", 0)
+    assert Lookup(tmp_path).find("p1") == "p1.png"
+    assert Lookup(tmp_path).has("p1")
 
 
 def test_a_table_of_another_labeller_is_not_taken_for_a_misspelt_one(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_what_is_no_readable_file_is_one_clear_error(tmp_path: Path) -> None:
         ".": "is a folder; name a file",
         "latin.yaml": "is not UTF-8 text",
         "brain.parquet": "is a table, not a study",
-        "huge.yaml": "has 3,000,000 characters",
+        "huge.yaml": "has 3,000,000 bytes",
         "pipe.yaml": "is not a file",
         "hug.yaml": 'there is no such file. Did you mean "huge.yaml"?',
     }.items():

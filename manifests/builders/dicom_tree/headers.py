@@ -113,5 +113,6 @@ def _image(
     if "sex" in texts:
         found["sex"] = texts["sex"].upper() or None
     if "age" in texts:
-        found["age"] = years_of(texts["age"])
+        age = years_of(texts["age"])
+        found["age"] = None if age is None else round(age, 2)
     return found
