@@ -99,17 +99,22 @@ class RowProblem:
     ) -> tuple[Place, float, int]:
         """L-BFGS as in `lbfgs`, where the reasons are."""
         history: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
-        first, met, last, gap, spent = 1.0, 1.0, np.nan, np.inf, 0
-        slack = 4 * np.finfo(here.point.dtype).eps
+        first: float = 1.0
+        met: float = 1.0
+        last: float = np.nan
+        gap: float = np.inf
+        spent = 0
+        slack = float(4 * np.finfo(here.point.dtype).eps)
         while True:
             if not here.slope.any():
                 return here, 0.0, spent
-            q, along = here.slope, []
+            q: np.ndarray = here.slope
+            along: list[float] = []
             for _, step_seen, change, scale in reversed(history):
                 along.append(scale * float(np.vdot(step_seen, q)))
                 q = q - along[-1] * change
-            ahead = curvature.times_inverse(q) * q.dtype.type(first)
-            ahead_seen = ahead @ self._kernel
+            ahead: np.ndarray = curvature.times_inverse(q) * q.dtype.type(first)
+            ahead_seen: np.ndarray = self.seen(ahead)
             for (step, step_seen, change, scale), weight in zip(history, reversed(along), strict=True):
                 back = weight - scale * float(np.vdot(change, ahead_seen))
                 ahead += back * step
@@ -117,12 +122,13 @@ class RowProblem:
             fall = float(np.vdot(here.slope, ahead_seen))
             if not fall > 0:
                 return here, np.inf, spent
-            known = np.sqrt(fall / (met * min(first, 1) / curvature.caution**2) / 2 / max(here.value, 1e-300))
-            left = max(1 - known / last, 1e-9) ** -0.5 if np.isfinite(last) else CAUTION
+            curved = met * min(first, 1) / curvature.caution**2
+            known: float = float(np.sqrt(fall / curved / 2 / max(here.value, 1e-300)))
+            left: float = max(1 - known / last, 1e-9) ** -0.5 if np.isfinite(last) else CAUTION
             gap, last = known * (min(max(left, 1), CAUTION) if certify else 1), known
             if gap <= tol or spent >= steps:
                 return here, gap, spent
-            length = 1.0
+            length: float = 1.0
             for _ in range(TRIES):
                 point, seen = here.point - length * ahead, here.seen - length * ahead_seen
                 there, spent = self._at(point, seen), spent + 1
@@ -132,14 +138,14 @@ class RowProblem:
                 length = float(shorter(*map(np.array, (length, -fall, rise))))
             else:
                 return here, gap, spent
-            step, step_seen, change = -length * ahead, -length * ahead_seen, there.slope - here.slope
-            product = float(np.vdot(step_seen, change))
-            ratio = max(product / (fall * length**2), 1e-12)
+            moved, moved_seen, changed = -length * ahead, -length * ahead_seen, there.slope - here.slope
+            product = float(np.vdot(moved_seen, changed))
+            ratio: float = max(product / (fall * length**2), 1e-12)
             met = min(ratio, 1)
             if not history:
                 first = min(max(1 / ratio, 1 / FIRST), FIRST)
             if ratio > _FLAT:
-                history = [*history[1 - MEMORY :], (step, step_seen, change, 1 / product)]
+                history = [*history[1 - MEMORY :], (moved, moved_seen, changed, 1 / product)]
             here = there
 
     def weights(self, proba: np.ndarray) -> np.ndarray:
