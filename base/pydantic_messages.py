@@ -95,4 +95,5 @@ def shown(value: Any) -> str:
         text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else reprlib.repr(value)
     except ValueError:
         text = "a number of thousands of digits"
+    text = text.encode("utf-8", "backslashreplace").decode()  # half of a pair of surrogates cannot be written
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -182,13 +181,19 @@ def _reason(error: BaseException, path: Path, separator: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = " ".join(str(error).split())
-    if "columns, got" in words:
-        with suppress(UnicodeDecodeError):
-            return _ragged_rows(path, separator)
-        words = "utf"
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet" or "zlib" in words:
         return "it is damaged, cut off or of another format; fetch it or build it again"
-    return "it is not UTF-8 text; save it as CSV (UTF-8)" if "utf" in words.lower() else words[:200].rstrip(".")
+    if "utf" in words.lower() or (path.suffix.lower() == ".csv" and not _is_utf8(path)):
+        return "it is not UTF-8 text; save it as CSV (UTF-8)"
+    return _ragged_rows(path, separator) if "columns, got" in words else words[:200].rstrip(".")
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return all(file)
+    except UnicodeDecodeError:
+        return False
 
 
 def _ragged_rows(path: Path, separator: str) -> str:
