@@ -94,5 +94,5 @@ def _digits(folder: Path) -> Manifest:
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)
     with atomic_path(folder / "digits.npz") as temporary:
         np.savez(temporary, train_images=images, train_labels=digits.target.astype(np.uint8)[:, None])
-    manifest = build_npz(folder / "digits.npz", root=folder)
+    manifest = build_npz(folder / "digits.npz")
     return manifest.save(folder / "digits.parquet")

@@ -88,7 +88,7 @@ def test_the_settings_of_a_path_are_those_that_its_flags_or_its_probe_give(
         ("logreg --C inf", "C must be finite"),
         ("logreg --C logspace:a:b:n", 'C cannot be "logspace:a:b:n"; write logspace:a:b:n for n values'),
         ("knn:temperature=inf", "knn: temperature must be finite"),
-        ("knn --jobs -7", "-7 jobs: give a number of processes, or -1 for one on every core."),
+        ("knn --jobs -7", "-7 jobs: give a number of threads, or -1 for one on every core."),
         ("logreg:stop_path=false --stop-path", "stop_path is set twice, to False"),
         ("logreg:stop_path=true --full-path", "stop_path is set twice, to True"),
         ("logreg:C=[0.1,1] --C 5,7", "C is set twice, to (0.1, 1.0) for the probe itself"),
@@ -221,7 +221,7 @@ def test_options_choose_backbones_poolings_metric_and_protocol(tmp_path: Path, s
     assert [cache["backbone"] for cache in info["caches"]] == ["net-1"]
 
 
-def test_budgets_have_a_column_and_a_verdict_each(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
+def test_budgets_are_a_column_of_the_table(copied: Path, tmp_path: Path, medprobe: Medprobe) -> None:
     words = ("probe", copied, "--seeds", 2, "--probe", "knn", "--jobs", 1, "--out", tmp_path / "run")
     status, printed, message = medprobe(*words, "--folds", 3, "--shots", "2,8", "--train-fraction", 1)
     assert status == 0, message
@@ -229,7 +229,7 @@ def test_budgets_have_a_column_and_a_verdict_each(copied: Path, tmp_path: Path, 
     head = next(line for line in printed.splitlines() if "95 % interval" in line)
     assert head.split()[:3] == ["probe", "budget", "backbone"]
     for budget in ("2 shots", "8 shots", "100%"):
-        assert any("nearest neighbours" in line and budget in line for line in printed.splitlines())
+        assert any("knn" in line and budget in line for line in printed.splitlines())
 
 
 def test_an_external_manifest_is_tested_on(copied: Path, tmp_path: Path, study_of, medprobe: Medprobe) -> None:

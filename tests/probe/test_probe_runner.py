@@ -263,7 +263,7 @@ def test_a_run_says_what_it_was_made_of(study) -> None:
         ({"seeds": 2.5}, r"seeds 2.5: give a number of seeds such as 20, or a list such as \[3, 5, 7\]"),
         ({"seeds": "5"}, "seeds '5': give a number"),
         ({"n_jobs": 0}, "0 jobs"),
-        ({"n_jobs": -7}, "-7 jobs: give a number of processes, or -1"),
+        ({"n_jobs": -7}, "-7 jobs: give a number of threads, or -1"),
         ({"caches": []}, "medprobe extract"),
         ({"fractions": (0.9, 0.2, 0.1)}, "sum to one"),
     ],
